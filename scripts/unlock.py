@@ -1,0 +1,149 @@
+"""Make a folder ready for Snakemake after a kill -9, unless a live Snakemake works in it.
+
+``kill -9`` gives Snakemake no chance to remove its locks, and leaves the jobs that were running alive. This program
+refuses, with a sentence, while a Snakemake process works in the folder; it waits for left-over jobs to end, because
+they would write beside the jobs of the next run; then it runs ``snakemake --unlock`` where there is a lock.
+
+It refuses even where there is no lock: a Snakemake that ends removes all locks of its folder, others' as well.
+
+Only processes of this machine are seen: where several computers share the folder, make sure that none of the others
+runs Snakemake in it.
+"""
+
+import argparse
+import fcntl
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+INTERPRETER = re.compile(r"(python|pypy|sh|bash|dash|zsh)[\d.]*")
+
+
+class Process(NamedTuple):
+    """A live process; ``cwd`` is None where the system does not tell."""
+
+    pid: int
+    parent: int
+    owner: int
+    cwd: Path | None
+    argv: list[str]
+
+
+def processes() -> Iterator[Process]:
+    """Every live process of this machine but this one."""
+    if not Path("/proc/self/cmdline").exists():
+        yield from processes_by_ps()
+        return
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            argv = (entry / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+            owner = entry.stat().st_uid
+        except OSError:  # it ended meanwhile
+            continue
+        try:
+            cwd = Path(os.readlink(entry / "cwd"))
+        except OSError:  # another user's
+            cwd = None
+        if argv != [""] and int(entry.name) != os.getpid():  # a zombie has no command line
+            yield Process(int(entry.name), parent, owner, cwd, argv)
+
+
+def processes_by_ps() -> Iterator[Process]:
+    """The same without /proc (macOS): ``ps`` does not tell the working folder."""
+    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,uid=,command="], capture_output=True, text=True, check=True)
+    for line in listing.stdout.splitlines():
+        pid, parent, owner, *argv = line.split()
+        if argv and int(pid) != os.getpid():
+            yield Process(int(pid), int(parent), int(owner), None, argv)
+
+
+def is_snakemake(argv: list[str]) -> bool:
+    """Whether a command line is Snakemake: called by name, through its interpreter, or as ``python -m snakemake``."""
+    names = [Path(word).name for word in argv[:6]]
+    return names[0] == "snakemake" or (bool(INTERPRETER.fullmatch(names[0])) and "snakemake" in names)
+
+
+def live_snakemakes(folder: Path, lock_owners: set[int]) -> list[Process]:
+    """The Snakemake processes that work in the folder, or may: those whose working folder is hidden."""
+    return [
+        process
+        for process in processes()
+        if is_snakemake(process.argv) and (process.cwd == folder if process.cwd else process.owner in lock_owners)
+    ]
+
+
+def left_over_jobs(folder: Path) -> list[Process]:
+    """Processes that run a script of the folder and that nobody in it waits for, with their children."""
+    everything = {process.pid: process for process in processes()}
+
+    def runs_script(process: Process) -> bool:
+        words = [Path(word) for argument in process.argv for word in argument.split()]
+        return any(
+            word.suffix == ".py" and (folder / word).parent == folder / "scripts" and word.name != Path(__file__).name
+            for word in words
+        )
+
+    def is_left_over(process: Process) -> bool:
+        if process.cwd not in (folder, None) or not runs_script(process):
+            return False
+        parent = everything.get(process.parent)
+        return process.parent == 1 or parent is None or parent.cwd != folder or is_left_over(parent)
+
+    return [process for process in everything.values() if is_left_over(process)]
+
+
+def wait_for_left_over_jobs(folder: Path, seconds: float) -> None:
+    """Return when no left-over job is alive; exit with a sentence when one still is after so many seconds."""
+    deadline, told = time.monotonic() + seconds, False
+    while jobs := left_over_jobs(folder):
+        pids = " ".join(str(job.pid) for job in jobs)
+        if time.monotonic() > deadline:
+            sys.exit(f"unlock: jobs of a killed Snakemake still run after {seconds:.0f} s; stop them: kill {pids}")
+        if not told:
+            print(f"unlock: waiting for the jobs of a killed Snakemake to end (or: kill {pids})", flush=True)
+            told = True
+        time.sleep(0.5)
+
+
+def refuse_while_snakemake_runs(folder: Path, lock_owners: set[int]) -> None:
+    """Exit with a sentence where a live Snakemake works in the folder, or may hold its locks."""
+    if running := live_snakemakes(folder, lock_owners):
+        where = "in this folder" if all(process.cwd for process in running) else "perhaps in this folder"
+        pids = ", ".join(str(process.pid) for process in running)
+        sys.exit(f"unlock: Snakemake is at work {where} (process {pids}); wait for it to end, or stop it")
+
+
+def unlock(folder: Path, wait: float) -> None:
+    """Return when a new Snakemake can start in the folder; exit with a sentence where it cannot."""
+    state = folder / ".snakemake"
+    lock_owners = {path.stat().st_uid for path in state.glob("locks/*")}
+    refuse_while_snakemake_runs(folder, lock_owners)
+    if lock_owners or any(state.glob("incomplete/*")):
+        wait_for_left_over_jobs(folder, wait)
+    if not lock_owners:
+        return
+    # Of two callers at once the second waits here, and then meets the first one's Snakemake, or no lock.
+    with (state / "unlock.guard").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        refuse_while_snakemake_runs(folder, lock_owners)
+        if any(state.glob("locks/*")):
+            print("unlock: removing the locks of a killed Snakemake", flush=True)
+            sys.exit(subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet"], cwd=folder).returncode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path(), help="where Snakemake is run (default: here)")
+    parser.add_argument("--wait", type=float, default=900, help="seconds to wait for left-over jobs (default: 900)")
+    arguments = parser.parse_args()
+    unlock(arguments.folder.resolve(), arguments.wait)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Exact A-VI optimum for inference functions that are linear in their parameters, where the log joint is quadratic.
+
+With loc = D w the ELBO is a concave quadratic in w and splits off the scales: the optimum is weighted least squares,
+``(D' Lambda D) w = D' eta``, with Lambda applied by Hessian-vector products, never formed.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from avigap.amortize import Variational, layout, mean_field, window_inputs
+from avigap.core import Joint, Latents, MeanField, latent_shapes, log_joint
+from avigap.elbo import hessian_product
+from avigap.families import Family
+
+RANK_TOLERANCE = 1e-12
+
+
+@partial(jax.jit, static_argnums=0)
+def _normal_equations(joint: Joint, x: Array, basis: Array, positions: Array, fixed: Latents) -> tuple[Array, Array]:
+    """Return D' Lambda D and D' (eta - Lambda fixed) for columns: ``basis`` at ``positions``, then unit vectors.
+
+    The unit vectors are those of the remaining local latents (edges), in order, and of the shared latents.
+    """
+    num_obs, site = joint.num_obs(x), joint.local[0]
+    zeros = {name: jnp.zeros(shape) for name, shape in latent_shapes(joint, num_obs).items()}
+    edge = jnp.nonzero(jnp.zeros(num_obs).at[positions].add(1.0) == 0, size=num_obs - len(positions))[0]
+    local = jnp.zeros((basis.shape[1], num_obs)).at[:, positions].set(basis.T)
+    local = jnp.concatenate([local, jnp.zeros((len(edge), num_obs)).at[jnp.arange(len(edge)), edge].set(1.0)])
+    units = jnp.eye(len(joint.shared))
+    columns = {site: jnp.concatenate([local, jnp.zeros((len(units), num_obs))])}
+    for index, name in enumerate(joint.shared):
+        columns[name] = jnp.concatenate([jnp.zeros(len(local)), units[index]])
+    products = jax.lax.map(lambda v: hessian_product(joint, x, zeros, v), columns)
+    gradient = jax.grad(partial(log_joint, joint, x))(fixed)
+    gram = -sum(columns[name].reshape(len(local) + len(units), -1) @ _flat(products[name]).T for name in columns)
+    right = sum(columns[name].reshape(len(local) + len(units), -1) @ gradient[name].reshape(-1) for name in columns)
+    return gram, right
+
+
+def _flat(columns: Array) -> Array:
+    return columns.reshape(len(columns), -1)
+
+
+def fit_affine(joint: Joint, family: Family, x: Array, diagonal: Latents) -> Variational:
+    """Return the parameters of the best q of a family with a design matrix; exact up to rounding.
+
+    Columns of the design that depend on the others, as when there are fewer positions than parameters, are resolved
+    by the solution of least norm.
+
+    Parameters
+    ----------
+    diagonal
+        Diagonal of the Hessian of the log joint, from :func:`avigap.elbo.hessian_diagonal`.
+    """
+    assert family.design is not None
+    places = layout(joint, family, joint.num_obs(x))
+    design = np.asarray(family.design(window_inputs(x, places)))
+    norms = np.linalg.norm(design, axis=0)
+    norms[norms == 0] = 1.0
+    left, singular, right = np.linalg.svd(design / norms, full_matrices=False)
+    keep = singular > RANK_TOLERANCE * singular[0] * max(design.shape)
+    zeros = {name: jnp.zeros(shape) for name, shape in latent_shapes(joint, joint.num_obs(x)).items()}
+    gram, target = _normal_equations(joint, x, jnp.asarray(left[:, keep]), jnp.asarray(places.interior), zeros)
+    solution = np.linalg.solve(np.asarray(gram), np.asarray(target))
+    size = int(keep.sum())
+    weights = (right[keep].T @ (solution[:size] / singular[keep])) / norms
+    return _assemble(joint, diagonal, places.interior, places.edge, weights, solution[size:])
+
+
+def _assemble(
+    joint: Joint, diagonal: Latents, interior: np.ndarray, edge: np.ndarray, weights: np.ndarray, free: np.ndarray
+) -> Variational:
+    """Return the parameters from the solved locs and the best scales: Lambda_ii^-1/2, of the mean where shared."""
+    precision = {name: -np.asarray(value) for name, value in diagonal.items()}
+    local = precision[joint.local[0]]
+    shared = {
+        name: {"loc": jnp.asarray(loc), "log_scale": jnp.asarray(-0.5 * np.log(precision[name]))}
+        for name, loc in zip(joint.shared, free[len(edge) :], strict=True)
+    }
+    return {
+        "shared": shared,
+        "edge": {"loc": jnp.asarray(free[: len(edge)]), "log_scale": jnp.asarray(-0.5 * np.log(local[edge]))},
+        "function": {
+            "loc": jnp.asarray(weights),
+            "log_scale": jnp.asarray(-0.5 * np.log(local[interior].mean())),
+        },
+    }
+
+
+def refit_free_factors(joint: Joint, family: Family, params: Variational, x: Array, diagonal: Latents) -> Variational:
+    """Return ``params`` with the function kept and the edge and shared factors refitted to the data set ``x``."""
+    q = mean_field(joint, family, params, x)
+    places = layout(joint, family, joint.num_obs(x))
+    site = joint.local[0]
+    if not len(places.edge) and not joint.shared:
+        return params
+    fixed = {**{name: jnp.zeros(()) for name in joint.shared}, site: q.loc[site].at[places.edge].set(0.0)}
+    empty = jnp.zeros((len(places.interior), 0))
+    gram, target = _normal_equations(joint, x, empty, jnp.asarray(places.interior), fixed)
+    free = np.linalg.solve(np.asarray(gram), np.asarray(target))
+    function = params["function"]
+    fitted = _assemble(joint, diagonal, places.interior, places.edge, np.zeros(0), free)
+    return {**fitted, "function": function}
+
+
+@partial(jax.jit, static_argnums=0)
+def quadratic_gap(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: Latents) -> Array:
+    """Return ELBO(best) - ELBO(q) in nats of a quadratic log joint, without cancellation.
+
+    With d = loc - loc_best: 1/2 d' Lambda d - gradient(best)' d + sum(1/2 (r - 1) - 1/2 log r) at the optimum's scales,
+    r the ratio of the variances.
+    """
+    step = jax.tree.map(jnp.subtract, q.loc, best.loc)
+    bend = hessian_product(joint, x, best.loc, step)
+    slope = jax.grad(partial(log_joint, joint, x))(best.loc)
+    total = jnp.zeros(())
+    for name in q.loc:
+        total -= jnp.sum(bend[name] * step[name]) / 2 + jnp.sum(slope[name] * step[name])
+        change = (q.scale[name] - best.scale[name]) * (q.scale[name] + best.scale[name])
+        total -= jnp.sum(diagonal[name] * change / 2 + jnp.log1p(change / best.scale[name] ** 2) / 2)
+    return total

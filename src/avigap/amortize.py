@@ -1,0 +1,115 @@
+"""From a family's inference function to a mean-field q over all latents: windows, edge factors and q(theta).
+
+A position n whose window leaves the data is an edge (Remark 3.7): it has a free loc and scale of its own in every
+family, and is never padded. Every shared latent has a free normal factor, optimised jointly with the function.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from avigap.core import Joint, MeanField
+from avigap.errors import InputError
+from avigap.families import Family
+from avigap.guide import Guide, sample_mean_field
+
+Variational = dict[str, Any]
+"""``{"shared": {site: {"loc", "log_scale"}}, "edge": {"loc", "log_scale"} of (E,), "function": params}``"""
+
+
+class Layout(NamedTuple):
+    """Which positions (0-based) an inference function serves, and which rows of x each of them sees.
+
+    Attributes
+    ----------
+    interior, edge : (I,) and (E,) positions, N in all
+    rows : (I, C) rows of x that each interior position sees
+    """
+
+    interior: np.ndarray
+    edge: np.ndarray
+    rows: np.ndarray
+
+
+@lru_cache(maxsize=64)
+def layout(joint: Joint, family: Family, num_obs: int) -> Layout:
+    """Return the layout of a family for ``num_obs`` local latents.
+
+    Raises
+    ------
+    InputError
+        If no position has its whole window inside the data.
+    """
+    positions = np.arange(num_obs)
+    rows = joint.lead + positions[:, None] + np.asarray(family.inputs)
+    inside = ((rows >= 0) & (rows < joint.lead + num_obs)).all(1)
+    if family.infer is None:
+        inside = np.zeros(num_obs, bool)
+    elif not inside.any():
+        raise InputError(
+            f"inputs {list(family.inputs)} are wider than the data: no position of {num_obs} has its whole window"
+        )
+    return Layout(positions[inside], positions[~inside], rows[inside])
+
+
+def window_inputs(x: Array, places: Layout) -> Float[Array, "I C"]:
+    """Return the inputs of every interior position; a row of x with several entries gives several inputs."""
+    return jnp.asarray(x)[places.rows].reshape(len(places.rows), -1)
+
+
+def initial(joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variational:
+    """Return start parameters: loc 0 and scale 1 for free factors, the family's own start for its function."""
+    places = layout(joint, family, joint.num_obs(x))
+    free = {"loc": jnp.zeros(()), "log_scale": jnp.zeros(())}
+    params: Variational = {"shared": {site: dict(free) for site in joint.shared}}
+    params["edge"] = {name: jnp.zeros(len(places.edge)) for name in free}
+    params["function"] = {} if family.init is None else family.init(key, window_inputs(x, places))
+    return params
+
+
+def mean_field(joint: Joint, family: Family, params: Variational, x: Array) -> MeanField:
+    """Return q over all latents: the family's function on every interior position, free factors elsewhere."""
+    places = layout(joint, family, joint.num_obs(x))
+    loc = jnp.zeros(joint.num_obs(x)).at[places.edge].set(params["edge"]["loc"])
+    log_scale = jnp.zeros(joint.num_obs(x)).at[places.edge].set(params["edge"]["log_scale"])
+    if family.infer is not None:
+        inner = jax.vmap(family.infer, (None, 0))(params["function"], window_inputs(x, places))
+        loc = loc.at[places.interior].set(inner[0])
+        log_scale = log_scale.at[places.interior].set(inner[1])
+    shared = params["shared"].items()
+    site = joint.local[0]
+    return MeanField(
+        {**{name: factor["loc"] for name, factor in shared}, site: loc},
+        {**{name: jnp.exp(factor["log_scale"]) for name, factor in shared}, site: jnp.exp(log_scale)},
+    )
+
+
+def num_params(joint: Joint, params: Variational) -> tuple[int, int]:
+    """Return the number of parameters of the function with its edge factors, and that of q(theta).
+
+    A latent of ``joint.edge``, such as z_0 of a Markov chain, counts as an edge factor.
+    """
+
+    def size(tree: Any) -> int:
+        return sum(int(np.size(leaf)) for leaf in jax.tree.leaves(tree))
+
+    edge = sum(size(params["shared"][site]) for site in joint.edge)
+    return size(params["function"]) + size(params["edge"]) + edge, size(params["shared"]) - edge
+
+
+def amortized_guide(joint: Joint, family: Family) -> Guide:
+    """Return a NumPyro guide whose parameters (site ``"variational"``) are those of the family.
+
+    For ``numpyro.infer.SVI(joint.program, guide, ...)``, called with the program's arguments.
+    """
+
+    def guide(x: Array, *, num_obs: int, **settings: Any) -> None:
+        params = numpyro.param("variational", lambda key: initial(joint, family, x, key))
+        sample_mean_field(joint, num_obs, mean_field(joint, family, params, x))
+
+    return guide

@@ -1,0 +1,210 @@
+"""Models and their log joints: the only module that touches NumPyro's handlers.
+
+A model is one NumPyro program that simulates when ``x`` is None and scores when it is given. Everything else in the
+package sees it through three functions of arrays: :func:`simulate`, :func:`log_joint` and :func:`log_rows`.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+from numpyro import handlers
+from numpyro.distributions import biject_to
+from numpyro.infer.initialization import init_to_feasible
+
+from avigap.errors import InputError
+
+Latents = dict[str, Array]
+"""Values of the latents on the unconstrained space, keyed by site."""
+
+
+class Model(NamedTuple):
+    """One latent variable model of the study; ``models/<name>.py`` exports one as ``MODEL``.
+
+    Attributes
+    ----------
+    program
+        ``program(x=None, *, num_obs, **settings) -> x``, a NumPyro program. ``x`` has ``lead + num_obs`` rows.
+    truth
+        Values of the shared latents (and of ``edge``) with which data are simulated.
+    shared, local
+        Sites of the shared latents theta and of the local latents z, whose leading axis is the observation.
+    edge
+        Further sites that have a factor of their own in every family (Remark 3.7), such as z_0 of a Markov chain.
+    lead
+        Number of rows of ``x`` before the first latent: 1 for the saw series, whose x_0 is data.
+    dropped_constants
+        ``(num_obs, settings) -> nats`` that the authors' code leaves out of -ELBO, or None where they published none.
+    """
+
+    program: Callable[..., Array]
+    truth: Mapping[str, float]
+    shared: tuple[str, ...] = ("theta",)
+    local: tuple[str, ...] = ("z",)
+    edge: tuple[str, ...] = ()
+    lead: int = 0
+    dropped_constants: Callable[[int, Mapping[str, Any]], float] | None = None
+
+
+class Joint(NamedTuple):
+    """A program with its settings bound: hashable, so that jitted functions take it as a static argument.
+
+    ``shared`` names every latent with a normal factor of its own in all families, sorted: the shared latents and those
+    of ``edge``.
+    """
+
+    program: Callable[..., Array]
+    settings: tuple[tuple[str, Any], ...]
+    shared: tuple[str, ...]
+    local: tuple[str, ...]
+    edge: tuple[str, ...] = ()
+    lead: int = 0
+
+    def num_obs(self, x: Array) -> int:
+        """Return the number of local latents that the data set ``x`` has."""
+        return int(x.shape[0]) - self.lead
+
+
+class MeanField(NamedTuple):
+    """q: independent normals on the unconstrained space; ``scale`` is a standard deviation, positive."""
+
+    loc: dict[str, Array]
+    scale: dict[str, Array]
+
+
+class Fit(NamedTuple):
+    """What a solver returns.
+
+    Attributes
+    ----------
+    q
+        The fitted variational distribution.
+    elbo
+        Its ELBO in nats, of the program's density.
+    trace
+        ELBO after each step.
+    status
+        ``"converged"``, ``"max_steps"`` or ``"nonfinite"``.
+    residual
+        Largest stationarity residual in nats: the gradient in loc times scale, and in log scale.
+    """
+
+    q: MeanField
+    elbo: float
+    trace: np.ndarray
+    status: str
+    residual: float
+
+
+def bind(model: Model, settings: Mapping[str, Any]) -> Joint:
+    """Bind checked settings to a model; latents that the settings switch off are dropped."""
+    joint = Joint(model.program, tuple(sorted(settings.items())), (), model.local, (), model.lead)
+    present = latent_shapes(joint, 3)
+    edge = tuple(site for site in model.edge if site in present)
+    return joint._replace(shared=tuple(sorted(site for site in (*model.shared, *edge) if site in present)), edge=edge)
+
+
+class SiteLayout(NamedTuple):
+    """How a program samples a latent: its plates ``(name, size, dim)``, event dimensions and support.
+
+    ``shape`` is that of its value on the unconstrained space.
+    """
+
+    plates: tuple[tuple[str, int, int], ...]
+    event_dim: int
+    support: Any
+    shape: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def latent_layouts(joint: Joint, num_obs: int) -> Mapping[str, SiteLayout]:
+    """Return the layout of every latent site for a data set with ``num_obs`` local latents."""
+    program = handlers.substitute(handlers.seed(joint.program, 0), substitute_fn=init_to_feasible())
+    layouts: dict[str, SiteLayout] = {}
+
+    def visit(x: Array) -> None:
+        with handlers.block():  # a guide may call this while NumPyro traces the guide
+            trace = handlers.trace(program).get_trace(x, num_obs=num_obs, **dict(joint.settings))
+        for name, site in trace.items():
+            if _is_latent(site):
+                plates = tuple((frame.name, frame.size, frame.dim) for frame in site["cond_indep_stack"])
+                shape = biject_to(site["fn"].support).inv(site["value"]).shape
+                layouts[name] = SiteLayout(plates, site["fn"].event_dim, site["fn"].support, shape)
+
+    jax.eval_shape(visit, jax.ShapeDtypeStruct((joint.lead + num_obs,), float))
+    return layouts
+
+
+def _is_latent(site: Mapping[str, Any]) -> bool:
+    return site["type"] == "sample" and not site["is_observed"]
+
+
+def latent_shapes(joint: Joint, num_obs: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every latent site for a data set with ``num_obs`` local latents."""
+    return {name: layout.shape for name, layout in latent_layouts(joint, num_obs).items()}
+
+
+def simulate(model: Model, settings: Mapping[str, Any], num_obs: int, key: PRNGKeyArray) -> tuple[Array, Latents]:
+    """Draw a data set, with the shared latents held at ``model.truth``.
+
+    Returns
+    -------
+    x : Array of shape (lead + num_obs, ...)
+    latents : the values of all latent sites that produced it
+    """
+    if num_obs < 1:
+        raise InputError(f"num_obs must be at least 1, got {num_obs}")
+    program = handlers.seed(handlers.condition(model.program, dict(model.truth)), key)
+    trace = handlers.trace(program)
+    x = trace(num_obs=num_obs, **settings)
+    names = model.shared + model.edge + model.local
+    return x, {name: jnp.asarray(trace.trace[name]["value"]) for name in names if name in trace.trace}
+
+
+def _log_probs(joint: Joint, x: Array, latents: Latents) -> list[Array]:
+    """Return the unsummed log densities of all sites, with the log Jacobians of the unconstraining transforms."""
+    log_dets: list[Array] = []
+
+    def constrain(site: Mapping[str, Any]) -> Array | None:
+        if not _is_latent(site):
+            return None
+        transform = biject_to(site["fn"].support)
+        value = transform(latents[site["name"]])
+        log_dets.append(transform.log_abs_det_jacobian(latents[site["name"]], value))
+        return value
+
+    program = handlers.substitute(handlers.seed(joint.program, 0), substitute_fn=constrain)
+    trace = handlers.trace(program).get_trace(x, num_obs=joint.num_obs(x), **dict(joint.settings))
+    sites = [site for site in trace.values() if site["type"] == "sample"]
+    return [site["fn"].log_prob(site["value"]) for site in sites] + log_dets
+
+
+def log_joint(joint: Joint, x: Float[Array, " M ..."], latents: Latents) -> Float[Array, ""]:
+    """Return log p(theta, z, x) in nats at latents on the unconstrained space (Jacobian included)."""
+    return sum((jnp.sum(term) for term in _log_probs(joint, x, latents)), jnp.zeros(()))
+
+
+def log_rows(joint: Joint, x: Array, latents: Latents) -> tuple[Float[Array, " N"], Float[Array, ""]]:
+    """Split the log joint into one term per observation and the rest.
+
+    A term belongs to the observations if its leading axis has ``num_obs`` entries. The split says nothing on
+    whether row n depends on z_n alone: :func:`avigap.elbo.is_separable` checks that.
+    """
+    num_obs = joint.num_obs(x)
+    rows, rest = jnp.zeros(num_obs), jnp.zeros(())
+    for term in _log_probs(joint, x, latents):
+        if jnp.ndim(term) and term.shape[0] == num_obs:
+            rows = rows + term.reshape(num_obs, -1).sum(-1)
+        else:
+            rest = rest + jnp.sum(term)
+    return rows, rest
+
+
+def require_float64() -> None:
+    """Raise unless JAX computes in float64: in float32 the sum over many observations loses the gap."""
+    if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise InputError("the amortization gap needs float64: call jax.config.update('jax_enable_x64', True) first")

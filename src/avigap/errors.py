@@ -1,0 +1,20 @@
+"""The one exception that a user is meant to read."""
+
+
+class InputError(ValueError):
+    """A value given by the user is not allowed; the message names it and what is allowed, in one sentence."""
+
+
+def unknown(kind: str, name: object, available: object) -> InputError:
+    """Return the error for a misspelt name, with the names that exist.
+
+    Parameters
+    ----------
+    kind
+        What was looked up, such as ``"family"``.
+    name
+        The name that was not found.
+    available
+        Iterable of the names that exist.
+    """
+    return InputError(f"unknown {kind} {name!r}; available: {', '.join(sorted(map(str, available)))}")  # type: ignore[call-overload]

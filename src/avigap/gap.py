@@ -1,0 +1,327 @@
+"""The amortization gap of one family on one data set, with its numerical error and what a plain start misses.
+
+    gap = ELBO(certified F-VI optimum) - ELBO(best inference function found)
+
+Optimization gap, what a plain start loses against the best start, and held-out gap, what the frozen function loses on a
+fresh data set, are separate numbers.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PRNGKeyArray
+
+from avigap.affine import fit_affine, quadratic_gap, refit_free_factors
+from avigap.amortize import Variational, initial, mean_field, num_params
+from avigap.ascend import Ascent, Objective, ascend
+from avigap.core import Joint, Latents, MeanField
+from avigap.elbo import (
+    NUM_SHARED_NODES,
+    bandwidth,
+    expand,
+    gauss_hermite_rows,
+    hessian_diagonal,
+    quadratic_value,
+    supports,
+)
+from avigap.errors import InputError
+from avigap.families import Family
+from avigap.newton import clipped_blocks
+from avigap.optimum import Optimum
+
+MAX_NODES = 128
+AGREEMENT = 1e-7
+"""Nats per observation to which a rule and its four times finer one must agree, else the rule is doubled."""
+
+
+class FitSettings(NamedTuple):
+    """How inference functions without an exact solution are fitted; the ``fit`` block of an experiment.
+
+    Attributes
+    ----------
+    starts
+        Number of regressions on each distillation target that are screened; the best is ascended on the ELBO. One
+        plain start is always made.
+    warm_rows
+        Regressions and first ascents use this many observations, the first ones; the last ascent uses all.
+    max_steps, tolerance
+        Of each ascent; the tolerance is in nats per observation.
+    """
+
+    starts: int = 4
+    warm_rows: int = 1000
+    max_steps: int = 200
+    tolerance: float = 1e-7
+
+
+class Evaluation(NamedTuple):
+    """ELBO of q, its gap to the F-VI optimum and the gap's numerical error, all in nats."""
+
+    elbo: float
+    gap: float
+    gap_error: float
+
+
+class AmortizedFit(NamedTuple):
+    """The best inference function found for one data set, and how it was found.
+
+    Attributes
+    ----------
+    params
+        Parameters of the best start.
+    best, plain
+        Its evaluation, and that of the plain start (the same where the solution is exact).
+    held_out
+        Gap in nats of the frozen function on the held-out data set, edge and shared factors refitted; NaN without one.
+    start
+        Which start won: ``exact``, ``plain``, ``distilled`` or ``distilled_local``.
+    num_starts, num_failed
+        Starts made, and those that ended nonfinite or at the cap on steps.
+    status, trace
+        Of the winning start.
+    seconds
+        Wall time, compilation included.
+    """
+
+    params: Variational
+    best: Evaluation
+    plain: Evaluation
+    held_out: float
+    start: str
+    num_starts: int
+    num_failed: int
+    status: str
+    trace: np.ndarray
+    seconds: float
+
+
+class Problem(NamedTuple):
+    """A joint, its data and its F-VI optimum, with the second data set that functions are tried on, if any."""
+
+    joint: Joint
+    x: Array
+    optimum: MeanField
+    local_optimum: MeanField | None = None
+    held_out_x: Array | None = None
+    held_out_optimum: MeanField | None = None
+
+
+def evaluate(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: Latents | None, nodes: int) -> Evaluation:
+    """Return ELBO of q and gap to ``best``; by differences of squares if the joint is quadratic, else row by row.
+
+    The error is the distance of two routes (closed form and subtraction; the rule and one four times finer) plus the
+    rounding of a sum as large as the ELBO.
+    """
+    if diagonal is not None:
+        elbo = float(quadratic_value(joint, x, q, diagonal))
+        gap = float(quadratic_gap(joint, x, best, q, diagonal))
+        error = abs(gap - (float(quadratic_value(joint, x, best, diagonal)) - elbo))
+    else:
+        gaps, elbo = [], 0.0
+        for factor in (1, 4):
+            rule = (joint, x), (nodes * factor, NUM_SHARED_NODES * min(factor, 2))
+            top, own = (gauss_hermite_rows(*rule[0], each, *rule[1]) for each in (best, q))
+            gaps.append(float(jnp.sum(top[0] - own[0]) + (top[1] - own[1])))
+            elbo = float(own[0].sum() + own[1])
+        gap, error = gaps[1], abs(gaps[1] - gaps[0])
+    return Evaluation(elbo, gap, error + float(np.finfo(float).eps) * abs(elbo))
+
+
+def fit_amortized(
+    problem: Problem,
+    family: Family,
+    key: PRNGKeyArray,
+    settings: FitSettings = FitSettings(),  # noqa: B008  (immutable)
+    report: Callable[[str, int, float], None] = lambda start, step, value: None,
+) -> AmortizedFit:
+    """Return the best inference function of a family for one data set, with its gap.
+
+    Solved exactly where the log joint is quadratic and the family linear in its parameters; else ascended from a plain
+    start and from regressions on the F-VI optimum. ``factorized`` is the F-VI optimum itself; what a local method
+    reaches is its plain start.
+
+    Raises
+    ------
+    InputError
+        If the window is wider than the data, or no deterministic estimator applies.
+    """
+    began = time.perf_counter()
+    joint, x = problem.joint, problem.x
+    quadratic = supports("quadratic", joint, x).ok
+    separable = supports("gauss_hermite", joint, x)
+    if not quadratic and not separable.ok:
+        raise InputError(f"no deterministic estimator applies: {separable.reason}")
+    diagonal = hessian_diagonal(joint, x, bandwidth(joint) or 0) if quadratic else None
+    if family.infer is None:
+        fit = _factorized(problem, family, key, diagonal)
+    elif diagonal is not None and family.design is not None:
+        fit = _exact(problem, family, diagonal)
+    else:
+        objective = Objective("separable", 8 if quadratic else 32) if separable.ok else Objective("coupled")
+        fit = _ascended(problem, family, key, settings, objective, diagonal, report)
+    return fit._replace(seconds=time.perf_counter() - began)
+
+
+def _factorized(problem: Problem, family: Family, key: PRNGKeyArray, diagonal: Latents | None) -> AmortizedFit:
+    joint, x, q = problem.joint, problem.x, problem.optimum
+    params = initial(joint, family, x, key)
+    params["edge"] = {"loc": q.loc[joint.local[0]], "log_scale": jnp.log(q.scale[joint.local[0]])}
+    params["shared"] = {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared}
+    best = evaluate(joint, x, q, q, diagonal, 32)
+    local = q if problem.local_optimum is None else problem.local_optimum
+    plain = evaluate(joint, x, q, local, diagonal, 32)
+    held_out = float("nan") if problem.held_out_x is None else 0.0
+    return AmortizedFit(params, best, plain, held_out, "exact", 1, 0, "converged", np.array([best.elbo]), 0.0)
+
+
+def _exact(problem: Problem, family: Family, diagonal: Latents) -> AmortizedFit:
+    joint, x = problem.joint, problem.x
+    params = fit_affine(joint, family, x, diagonal)
+    best = evaluate(joint, x, problem.optimum, mean_field(joint, family, params, x), diagonal, 0)
+    held_out = float("nan")
+    if problem.held_out_x is not None and problem.held_out_optimum is not None:
+        fresh = problem.held_out_x
+        own = hessian_diagonal(joint, fresh, bandwidth(joint) or 0)
+        q = mean_field(joint, family, refit_free_factors(joint, family, params, fresh, own), fresh)
+        held_out = evaluate(joint, fresh, problem.held_out_optimum, q, own, 0).gap
+    return AmortizedFit(params, best, best, held_out, "exact", 1, 0, "converged", np.array([best.elbo]), 0.0)
+
+
+def _ascended(
+    problem: Problem,
+    family: Family,
+    key: PRNGKeyArray,
+    settings: FitSettings,
+    objective: Objective,
+    diagonal: Latents | None,
+    report: Callable[[str, int, float], None],
+) -> AmortizedFit:
+    joint, x = problem.joint, problem.x
+    aux = diagonal if objective.kind == "coupled" else None
+    ascents: dict[str, Ascent] = {}
+    for name, params in _starts(problem, family, key, settings, objective).items():
+        ascents[name] = ascend(
+            objective, joint, family, params, x, aux, settings.max_steps, settings.tolerance, None, partial(report, name)
+        )
+    winner = max(ascents, key=lambda name: np.nan_to_num(ascents[name].trace[-1], nan=-np.inf))
+    nodes = objective.num_nodes
+    while True:
+        q = mean_field(joint, family, ascents[winner].params, x)
+        best = evaluate(joint, x, problem.optimum, q, diagonal, nodes)
+        if diagonal is not None or best.gap_error < AGREEMENT * joint.num_obs(x) or nodes >= MAX_NODES:
+            break
+        nodes *= 2
+        finer = Objective(objective.kind, nodes)
+        ascents[winner] = ascend(
+            finer, joint, family, ascents[winner].params, x, aux, settings.max_steps, settings.tolerance
+        )
+    plain = evaluate(joint, x, problem.optimum, mean_field(joint, family, ascents["plain"].params, x), diagonal, nodes)
+    failed = sum(a.status != "converged" for a in ascents.values())
+    held_out = _held_out(problem, family, ascents[winner].params, Objective(objective.kind, nodes))
+    return AmortizedFit(
+        params=ascents[winner].params,
+        best=best,
+        plain=plain,
+        held_out=held_out,
+        start=winner.split("_")[0] if winner.startswith("plain") else winner,
+        num_starts=len(ascents),
+        num_failed=failed,
+        status=ascents[winner].status,
+        trace=ascents[winner].trace,
+        seconds=0.0,
+    )
+
+
+def _first_rows(problem: Problem, num_rows: int) -> Problem:
+    """Return the problem of the first observations, with the F-VI factors that belong to them."""
+    joint, site = problem.joint, problem.joint.local[0]
+    if joint.num_obs(problem.x) <= num_rows:
+        return problem
+
+    def cut(q: MeanField | None) -> MeanField | None:
+        if q is None:
+            return None
+        loc, scale = q.loc[site][:num_rows], q.scale[site][:num_rows]
+        return MeanField({**q.loc, site: loc}, {**q.scale, site: scale})
+
+    return Problem(joint, problem.x[: joint.lead + num_rows], cut(problem.optimum), cut(problem.local_optimum))
+
+
+def _starts(
+    problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, objective: Objective
+) -> dict[str, Variational]:
+    """Return start parameters by name: plain ones, and regressions on the F-VI optimum and on a local method's q."""
+    joint = problem.joint
+    starts = {"plain": initial(joint, family, problem.x, jax.random.fold_in(key, 0))}
+    if objective.kind == "coupled":
+        for index in range(1, settings.starts):
+            starts[f"plain_{index}"] = initial(joint, family, problem.x, jax.random.fold_in(key, index))
+        return starts
+    few = _first_rows(problem, settings.warm_rows)
+    for name, q in (("distilled", few.optimum), ("distilled_local", few.local_optimum)):
+        if q is not None:
+            starts[name] = _distil(few, family, key, settings, q)
+    if few is problem:
+        return starts
+    steps, tolerance = settings.max_steps, settings.tolerance
+    return {n: ascend(objective, joint, family, p, few.x, None, steps, tolerance).params for n, p in starts.items()}
+
+
+def _distil(problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, q: MeanField) -> Variational:
+    """Return the best of several regressions on q, weighted by the ELBO's curvature there, q(theta) held at q's."""
+    joint, x = problem.joint, problem.x
+    edge = 2 * len(joint.shared)
+    blocks = clipped_blocks(expand(joint, x, q).hess[edge:, edge:], q.scale[joint.local[0]], 1e-3)
+    shared = {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared}
+    runs = []
+    for index in range(1, settings.starts + 1):
+        params = initial(joint, family, x, jax.random.fold_in(key, index)) | {"shared": shared}
+        runs.append(ascend(Objective("distillation"), joint, family, params, x, (q, blocks), 60, 1e-4))
+    return max(runs, key=lambda run: np.nan_to_num(run.trace[-1], nan=-np.inf)).params
+
+
+def _held_out(problem: Problem, family: Family, params: Variational, objective: Objective) -> float:
+    """Return the gap in nats of the frozen function on the held-out data, edge and shared factors refitted."""
+    joint, fresh, optimum = problem.joint, problem.held_out_x, problem.held_out_optimum
+    if fresh is None or optimum is None:
+        return float("nan")
+    quadratic = supports("quadratic", joint, fresh).ok
+    diagonal = hessian_diagonal(joint, fresh, bandwidth(joint) or 0) if quadratic else None
+    aux = diagonal if objective.kind == "coupled" else None
+    edges, size = (ravel_pytree(params[part])[0].size for part in ("edge", "function"))
+    total = ravel_pytree(params)[0].size
+    free = np.r_[np.arange(edges), np.arange(edges + size, total)]
+    if len(free):
+        params = ascend(objective, joint, family, params, fresh, aux, free=free).params
+    q = mean_field(joint, family, params, fresh)
+    return evaluate(joint, fresh, optimum, q, diagonal, objective.num_nodes).gap
+
+
+def summary_row(problem: Problem, family: Family, fit: AmortizedFit) -> dict[str, Any]:
+    """Return the columns of ``gap.csv`` that one fit fills; per-observation values are in nats per local latent."""
+    num_obs = problem.joint.num_obs(problem.x)
+    own, shared = num_params(problem.joint, fit.params)
+    return {
+        "num_obs": num_obs,
+        "elbo_fvi": fit.best.elbo + fit.best.gap,
+        "elbo_avi": fit.best.elbo,
+        "elbo_avi_plain": fit.plain.elbo,
+        "gap": fit.best.gap,
+        "gap_per_obs": fit.best.gap / num_obs,
+        "gap_error": fit.best.gap_error,
+        "optimization_gap_per_obs": max(fit.plain.gap - fit.best.gap, 0.0) / num_obs,
+        "held_out_gap_per_obs": fit.held_out / num_obs,
+        "num_params": own,
+        "num_params_shared": shared,
+        "start": fit.start,
+        "num_starts": fit.num_starts,
+        "num_failed": fit.num_failed,
+        "status": fit.status,
+        "seconds": fit.seconds,
+    }
