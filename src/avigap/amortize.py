@@ -4,7 +4,7 @@ A position n whose window leaves the data is an edge (Remark 3.7): it has a free
 family, and is never padded. Every shared latent has a free normal factor, optimised jointly with the function.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -72,6 +72,7 @@ def initial(joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variat
     return params
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def mean_field(joint: Joint, family: Family, params: Variational, x: Array) -> MeanField:
     """Return q over all latents: the family's function on every interior position, free factors elsewhere."""
     places = layout(joint, family, joint.num_obs(x))

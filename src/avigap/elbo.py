@@ -93,6 +93,7 @@ def hessian_diagonal(joint: Joint, x: Array, width: int) -> Latents:
     return diagonal
 
 
+@partial(jax.jit, static_argnums=0)
 def quadratic_value(joint: Joint, x: Array, q: MeanField, diagonal: Latents) -> Float[Array, ""]:
     """Return the ELBO in nats: log p(loc) + 1/2 sum(diagonal scale^2) + entropy."""
     curvature = sum((jnp.sum(diagonal[s] * q.scale[s] ** 2) for s in q.scale), jnp.zeros(()))
@@ -265,15 +266,19 @@ def monte_carlo(
 # Which estimator applies
 
 
+_gradient = jax.jit(jax.grad(log_joint, argnums=2), static_argnums=0)
+_rows = jax.jit(log_rows, static_argnums=0)
+
+
 def is_quadratic(joint: Joint, x: Array) -> bool:
     """Return whether the gradient of the log joint is affine in the latents, tried along two random directions."""
     num_obs = min(joint.num_obs(x), NUM_PROBED)
     shapes = latent_shapes(joint, num_obs)
-    gradient = jax.jit(jax.grad(partial(log_joint, joint, x[: joint.lead + num_obs])))
+    head = x[: joint.lead + num_obs]
     random = np.random.default_rng(0)
     for _ in range(2):
         step = {site: random.standard_normal(shape) for site, shape in shapes.items()}
-        low, centre, high = (gradient({site: t * v for site, v in step.items()}) for t in (-1.0, 0.0, 1.0))
+        low, centre, high = (_gradient(joint, head, {s: t * v for s, v in step.items()}) for t in (-1.0, 0.0, 1.0))
         for site in shapes:
             bend = np.asarray(low[site]) - 2 * np.asarray(centre[site]) + np.asarray(high[site])
             if np.max(np.abs(bend)) > 1e-8 * (1 + np.max(np.abs(centre[site]))):
@@ -284,13 +289,13 @@ def is_quadratic(joint: Joint, x: Array) -> bool:
 def is_separable(joint: Joint, x: Array) -> bool:
     """Return whether, given the shared latents, row n of the log joint depends on z_n alone, tried at random points."""
     num_obs, site = min(joint.num_obs(x), NUM_PROBED), joint.local[0]
-    log_density = jax.jit(partial(log_rows, joint, x[: joint.lead + num_obs]))
+    head = x[: joint.lead + num_obs]
     random = np.random.default_rng(0)
     for _ in range(2):
         theta = dict(zip(joint.shared, random.standard_normal(len(joint.shared)), strict=True))
         z, mask = random.standard_normal(num_obs), random.random(num_obs) < 0.5
-        rows, rest = log_density({**theta, site: z})
-        moved, rest_moved = log_density({**theta, site: np.where(mask, z + 1.0, z)})
+        rows, rest = _rows(joint, head, {**theta, site: z})
+        moved, rest_moved = _rows(joint, head, {**theta, site: np.where(mask, z + 1.0, z)})
         if float(rest) != float(rest_moved) or not np.all(mask | (np.asarray(rows) == np.asarray(moved))):
             return False
     return True

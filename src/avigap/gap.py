@@ -31,7 +31,8 @@ from avigap.elbo import (
     supports,
 )
 from avigap.errors import InputError
-from avigap.families import Family
+from avigap.families import AtLeastOne, Family
+from avigap.models import Positive
 from avigap.newton import clipped_blocks
 from avigap.optimum import Optimum
 
@@ -54,10 +55,24 @@ class FitSettings(NamedTuple):
         Of each ascent; the tolerance is in nats per observation.
     """
 
-    starts: int = 4
-    warm_rows: int = 1000
-    max_steps: int = 200
-    tolerance: float = 1e-7
+    starts: int
+    warm_rows: int
+    max_steps: int
+    tolerance: float
+
+
+def fit_settings(
+    *,
+    starts: AtLeastOne = 4,
+    warm_rows: AtLeastOne = 1000,
+    max_steps: AtLeastOne = 200,
+    tolerance: Positive = 1e-7,
+) -> FitSettings:
+    """Return checked settings; the keywords are what a ``fit`` block of a configuration may hold."""
+    return FitSettings(starts, warm_rows, max_steps, tolerance)
+
+
+DEFAULTS = fit_settings()
 
 
 class Evaluation(NamedTuple):
@@ -137,7 +152,7 @@ def fit_amortized(
     problem: Problem,
     family: Family,
     key: PRNGKeyArray,
-    settings: FitSettings = FitSettings(),  # noqa: B008  (immutable)
+    settings: FitSettings = DEFAULTS,
     report: Callable[[str, int, float], None] = lambda start, step, value: None,
 ) -> AmortizedFit:
     """Return the best inference function of a family for one data set, with its gap.
@@ -303,10 +318,9 @@ def _held_out(problem: Problem, family: Family, params: Variational, objective: 
     return evaluate(joint, fresh, optimum, q, diagonal, objective.num_nodes).gap
 
 
-def summary_row(problem: Problem, family: Family, fit: AmortizedFit) -> dict[str, Any]:
+def summary_row(joint: Joint, num_obs: int, fit: AmortizedFit) -> dict[str, Any]:
     """Return the columns of ``gap.csv`` that one fit fills; per-observation values are in nats per local latent."""
-    num_obs = problem.joint.num_obs(problem.x)
-    own, shared = num_params(problem.joint, fit.params)
+    own, shared = num_params(joint, fit.params)
     return {
         "num_obs": num_obs,
         "elbo_fvi": fit.best.elbo + fit.best.gap,

@@ -54,8 +54,8 @@ class Optimum(NamedTuple):
         Its ELBO by a rule with four times the nodes (quadratic log joint: the same, already exact).
     elbo_second
         Its ELBO by the second route.
-    elbo_local
-        What a local method reaches from loc 0, scale 1 for every factor.
+    local_q, elbo_local
+        What a local method reaches from loc 0, scale 1 for every factor, and its ELBO.
     other_basin
         Fraction of the observations whose factor lies in another basin than the local method's.
     optima
@@ -68,6 +68,7 @@ class Optimum(NamedTuple):
     evidence: str
     elbo_finer: float
     elbo_second: float
+    local_q: MeanField
     elbo_local: float
     other_basin: float
     optima: list[tuple[np.ndarray, float]]
@@ -137,12 +138,12 @@ def _fit_quadratic(joint: Joint, x: Array) -> Optimum:
     assert width is not None
     diagonal = hessian_diagonal(joint, x, width)
     q, residual = _solve_quadratic(joint, x, diagonal)
-    elbo = float(jax.jit(quadratic_value, static_argnums=0)(joint, x, q, diagonal))
+    elbo = float(quadratic_value(joint, x, q, diagonal))
     second = float(_probed_value(joint, x, q, width))
     fit = Fit(q, elbo, np.array([elbo]), _status(elbo, float(residual)), float(residual))
     evidence = "the log joint is quadratic, so the ELBO is concave: this optimum is the only one"
     optima = [(np.array([float(q.loc[s]) for s in joint.shared]), elbo)]
-    return Optimum(fit, evidence, elbo, second, elbo, 0.0, optima, 0.0)
+    return Optimum(fit, evidence, elbo, second, q, elbo, 0.0, optima, 0.0)
 
 
 def _status(elbo: float, residual: float) -> str:
@@ -244,6 +245,7 @@ def _fit_separable(joint: Joint, x: Array) -> Optimum:
         evidence=f"exhaustive search of every z_n's plane, Newton from {len(cells)} cells of q(theta)",
         elbo_finer=float(gauss_hermite(joint, x, best.q, 4 * NUM_NODES, 2 * NUM_SHARED_NODES)),
         elbo_second=float(search.trapezoid_value(joint, x, best.q)),
+        local_q=local.q,
         elbo_local=local.elbo,
         other_basin=float(other.mean()),
         optima=optima,

@@ -1,5 +1,6 @@
 """The models of the study, one file each, found by file name."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Annotated, Any
@@ -28,3 +29,9 @@ def load(name: str) -> Model:
         raise unknown("model", name, names())
     model: Any = import_module(f"{__name__}.{name}").MODEL
     return model
+
+
+def published_loss(name: str, settings: Mapping[str, Any], num_obs: int, elbo: float) -> float | None:
+    """Return -ELBO in nats without the constants that the authors' code drops; None where they published no loss."""
+    dropped = load(name).dropped_constants
+    return None if dropped is None else -elbo - dropped(num_obs, settings)

@@ -1,0 +1,57 @@
+rule fit_fvi:
+    input:
+        script="scripts/fit_fvi.py",
+        package=FITTING,
+        data=f"{RESULTS}/{{experiment}}/data.nc",
+    output:
+        f"{RESULTS}/{{experiment}}/fvi.nc",
+    log:
+        f"{LOGS}/fit_fvi/{{experiment}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fit_fvi/{{experiment}}.tsv"
+    threads: 1
+    conda:
+        "../../envs/avigap.yaml"
+    shell:
+        "NPROC={threads} python {input.script:q} --data {input.data:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule fit_avi:
+    input:
+        script="scripts/fit_avi.py",
+        package=FITTING,
+        data=f"{RESULTS}/{{experiment}}/data.nc",
+        fvi=f"{RESULTS}/{{experiment}}/fvi.nc",
+    output:
+        f"{RESULTS}/{{experiment}}/avi/{{family}}.nc",
+    log:
+        f"{LOGS}/fit_avi/{{experiment}}/{{family}}.log",
+    benchmark:
+        f"{BENCHMARKS}/fit_avi/{{experiment}}/{{family}}.tsv"
+    threads: 1
+    conda:
+        "../../envs/avigap.yaml"
+    params:
+        family=lambda w: as_json(EXPERIMENTS[w.experiment]["families"][w.family]),
+        fit=lambda w: as_json(EXPERIMENTS[w.experiment]["fit"]),
+    shell:
+        "NPROC={threads} python {input.script:q} --data {input.data:q} --fvi {input.fvi:q}"
+        " --family {params.family:q} --fit {params.fit:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule summarise_gap:
+    input:
+        script="scripts/summarise_gap.py",
+        package=FITTING,
+        fits=FITS,
+    output:
+        f"{RESULTS}/gap.csv",
+    log:
+        f"{LOGS}/summarise_gap.log",
+    benchmark:
+        f"{BENCHMARKS}/summarise_gap.tsv"
+    threads: 1
+    conda:
+        "../../envs/avigap.yaml"
+    shell:
+        "NPROC={threads} python {input.script:q} --fits {input.fits:q} --output {output:q} > {log:q} 2>&1"
