@@ -5,7 +5,7 @@ package sees it through three functions of arrays: :func:`simulate`, :func:`log_
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -158,11 +158,22 @@ def simulate(model: Model, settings: Mapping[str, Any], num_obs: int, key: PRNGK
     """
     if num_obs < 1:
         raise InputError(f"num_obs must be at least 1, got {num_obs}")
-    program = handlers.seed(handlers.condition(model.program, dict(model.truth)), key)
-    trace = handlers.trace(program)
-    x = trace(num_obs=num_obs, **settings)
+    x, latents = _draw(model.program, tuple(model.truth.items()), tuple(sorted(settings.items())), num_obs, key)
     names = model.shared + model.edge + model.local
-    return x, {name: jnp.asarray(trace.trace[name]["value"]) for name in names if name in trace.trace}
+    return x, {name: latents[name] for name in names if name in latents}
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _draw(
+    program: Callable[..., Array],
+    truth: tuple[tuple[str, float], ...],
+    settings: tuple[tuple[str, Any], ...],
+    num_obs: int,
+    key: PRNGKeyArray,
+) -> tuple[Array, Latents]:
+    trace = handlers.trace(handlers.seed(handlers.condition(program, dict(truth)), key))
+    x = trace(num_obs=num_obs, **dict(settings))
+    return x, {name: jnp.asarray(site["value"]) for name, site in trace.trace.items() if site["type"] == "sample"}
 
 
 def _log_probs(joint: Joint, x: Array, latents: Latents) -> list[Array]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array
 
 from avigap import search
-from avigap.core import Fit, Joint, Latents, MeanField, latent_shapes, log_joint, require_float64
+from avigap.core import Fit, Joint, Latents, MeanField, log_joint, require_float64
 from avigap.elbo import (
     NUM_NODES,
     NUM_SHARED_NODES,
@@ -55,7 +55,7 @@ class Optimum(NamedTuple):
     elbo_second
         Its ELBO by the second route.
     local_q, elbo_local
-        What a local method reaches from loc 0, scale 1 for every factor, and its ELBO.
+        What a local method reaches from loc 0 and scale 1 of every local factor, and its ELBO.
     other_basin
         Fraction of the observations whose factor lies in another basin than the local method's.
     optima
@@ -223,9 +223,12 @@ def newton(joint: Joint, x: Array, q: MeanField, max_steps: int = 60) -> Fit:
 
 
 def plain_start(joint: Joint, x: Array) -> MeanField:
-    """Return the start that knows nothing: loc 0 and scale 1 for every factor."""
-    shapes = latent_shapes(joint, joint.num_obs(x))
-    return MeanField({s: jnp.zeros(v) for s, v in shapes.items()}, {s: jnp.ones(v) for s, v in shapes.items()})
+    """Return the start that knows nothing: loc 0, scale 1 for the local factors and N^-1/2 for the shared ones."""
+    num_obs = joint.num_obs(x)
+    shared = {site: jnp.zeros(()) for site in joint.shared}
+    local = {joint.local[0]: jnp.zeros(num_obs)}
+    scale = {site: jnp.full((), num_obs**-0.5) for site in joint.shared} | {joint.local[0]: jnp.ones(num_obs)}
+    return MeanField(shared | local, scale)
 
 
 def _fit_separable(joint: Joint, x: Array) -> Optimum:
@@ -243,7 +246,7 @@ def _fit_separable(joint: Joint, x: Array) -> Optimum:
     return Optimum(
         fit=best,
         evidence=f"exhaustive search of every z_n's plane, Newton from {len(cells)} cells of q(theta)",
-        elbo_finer=float(gauss_hermite(joint, x, best.q, 4 * NUM_NODES, 2 * NUM_SHARED_NODES)),
+        elbo_finer=float(gauss_hermite(joint, x, best.q, 4 * NUM_NODES, NUM_SHARED_NODES + 1)),
         elbo_second=float(search.trapezoid_value(joint, x, best.q)),
         local_q=local.q,
         elbo_local=local.elbo,

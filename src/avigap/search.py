@@ -25,7 +25,7 @@ NUM_BASINS = 2
 NUM_STEPS = 4
 NUM_POINTS = 256
 MAX_POINTS = 2048
-CHUNK = 1024
+CHUNK = 256
 
 
 class Cells(NamedTuple):
@@ -76,25 +76,24 @@ def _tabulate(joint: Joint, x: Array, q: MeanField, grid: Array) -> Float[Array,
 
 
 @jax.jit
-def _best_cells(table: Float[Array, "Z N"], cells: Cells) -> tuple[Array, Array, Array]:
-    """Return value, loc and scale (N, 2) of the best cell in each of the best basins of every observation."""
-    num_points, num_obs = table.shape
-    padded = jnp.pad(table, ((0, 0), (0, -num_obs % CHUNK)))
-    log_scale = jnp.log(jnp.asarray(cells.scale))
-
-    def chunk(h: Array) -> tuple[Array, Array]:
-        values = (h.T @ cells.weights + log_scale)[:, cells.bins]  # (CHUNK, B, M)
-        best = values.max(-1)
-        lone = jnp.pad(best, ((0, 0), (1, 1)), constant_values=-jnp.inf)
-        peak = (best >= lone[:, :-2]) & (best > lone[:, 2:])
-        top, index = jax.lax.top_k(jnp.where(peak, best, -jnp.inf), NUM_BASINS)
-        inside = jnp.take_along_axis(values.argmax(-1), index, axis=1)
-        return top, jnp.asarray(cells.bins)[index, inside]
-
-    blocks = padded.reshape(num_points, -1, CHUNK).swapaxes(0, 1)
-    top, cell = (v.reshape(-1, NUM_BASINS)[:num_obs] for v in jax.lax.map(chunk, blocks))
+def _best_of_chunk(table: Float[Array, "Z n"], cells: Cells) -> tuple[Array, Array, Array]:
+    values = (table.T @ cells.weights + jnp.log(cells.scale))[:, cells.bins]  # (n, B, M)
+    best = values.max(-1)
+    padded = jnp.pad(best, ((0, 0), (1, 1)), constant_values=-jnp.inf)
+    peak = (best >= padded[:, :-2]) & (best > padded[:, 2:])
+    top, index = jax.lax.top_k(jnp.where(peak, best, -jnp.inf), NUM_BASINS)
+    cell = jnp.asarray(cells.bins)[index, jnp.take_along_axis(values.argmax(-1), index, axis=1)]
     cell = jnp.where(jnp.isfinite(top), cell, cell[:, :1])
     return top, jnp.asarray(cells.loc)[cell], jnp.asarray(cells.scale)[cell]
+
+
+def _best_cells(table: Float[Array, "Z N"], cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return value, loc and scale (N, 2) of the best cell in each of the best basins of every observation."""
+    num_obs = table.shape[1]
+    padded = np.pad(np.asarray(table), ((0, 0), (0, -num_obs % CHUNK)))
+    chunks = [_best_of_chunk(padded[:, start : start + CHUNK], cells) for start in range(0, num_obs, CHUNK)]
+    top, loc, scale = (np.concatenate([np.asarray(c[part]) for c in chunks])[:num_obs] for part in range(3))
+    return top, loc, scale
 
 
 @partial(jax.jit, static_argnums=0)
@@ -170,7 +169,7 @@ def outer_cells(joint: Joint, x: Array, q: MeanField, num_rows: int = 256) -> li
 
     def profile(theta: np.ndarray) -> float:
         moved = q_part._replace(loc={**q_part.loc, **at(theta).loc, site: q_part.loc[site]})
-        return float(np.asarray(_best_cells(_tabulate(joint, part, moved, cells.grid), cells)[0])[:, 0].sum())
+        return float(_best_cells(_tabulate(joint, part, moved, cells.grid), cells)[0][:, 0].sum())
 
     values = np.array([profile(theta) for theta in thetas]).reshape((len(offsets),) * len(joint.shared))
     padded = np.pad(values, 1, constant_values=-np.inf)
@@ -184,8 +183,8 @@ def outer_cells(joint: Joint, x: Array, q: MeanField, num_rows: int = 256) -> li
 def trapezoid_value(joint: Joint, x: Array, q: MeanField) -> Float[Array, ""]:
     """Return the ELBO in nats by trapezoid rules over every normal: a second route beside Gauss-Hermite."""
     num_shared = len(joint.shared)
-    u_local = np.linspace(-9, 9, 121)
-    u_shared = np.linspace(-9, 9, 25)
+    u_local = np.linspace(-8.1, 8.1, 109)
+    u_shared = np.linspace(-7.2, 7.2, 19)
     density = [np.exp(-0.5 * u**2) / np.exp(-0.5 * u**2).sum() for u in (u_local, u_shared)]
     nodes = np.array(list(product(u_shared, repeat=num_shared))).reshape(-1, num_shared)
     weights = np.array([np.prod(w) for w in product(density[1], repeat=num_shared)])
