@@ -8,9 +8,10 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.families import build
-from avigap.gap import DEFAULTS, Problem, fit_amortized, fit_settings, summary_row
+from avigap.gap import fit_amortized, summary_row
 from avigap.models import published_loss
 from avigap.settings import check_settings
+from avigap.starts import DEFAULTS, Problem, fit_settings
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from jaxtyping import Array
 
 from avigap.amortize import Variational, layout, mean_field, window_inputs
 from avigap.core import Joint, Latents, MeanField, latent_shapes, log_joint
-from avigap.elbo import hessian_product
 from avigap.families import Family
+from avigap.quadratic import hessian_product
 
 RANK_TOLERANCE = 1e-12
 
@@ -36,13 +36,13 @@ def _normal_equations(joint: Joint, x: Array, basis: Array, positions: Array, fi
         columns[name] = jnp.concatenate([jnp.zeros(len(local)), units[index]])
     products = jax.lax.map(lambda v: hessian_product(joint, x, zeros, v), columns)
     gradient = jax.grad(partial(log_joint, joint, x))(fixed)
-    gram = -sum(columns[name].reshape(len(local) + len(units), -1) @ _flat(products[name]).T for name in columns)
-    right = sum(columns[name].reshape(len(local) + len(units), -1) @ gradient[name].reshape(-1) for name in columns)
+    size = len(local) + len(units)
+    gram, right = jnp.zeros((size, size)), jnp.zeros(size)
+    for name, column in columns.items():
+        flat = column.reshape(size, -1)
+        gram -= flat @ products[name].reshape(size, -1).T
+        right += flat @ gradient[name].reshape(-1)
     return gram, right
-
-
-def _flat(columns: Array) -> Array:
-    return columns.reshape(len(columns), -1)
 
 
 def fit_affine(joint: Joint, family: Family, x: Array, diagonal: Latents) -> Variational:

@@ -13,16 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from avigap.amortize import Variational, layout, mean_field, window_inputs
 from avigap.core import Joint, Latents, MeanField
-from avigap.elbo import NUM_SHARED_NODES, expand, gauss_hermite, hessian_product, quadratic_value
+from avigap.elbo import gauss_hermite
 from avigap.families import Family
 from avigap.newton import clipped_blocks
+from avigap.quadratic import hessian_product, quadratic_value
+from avigap.separable import NUM_SHARED_NODES, expand
 
 MAX_CURVATURE_ROWS = 2_500
 """Positions that the Gauss-Newton matrix is summed over; the gradient always sums over all."""
+
+
+GAP_FRACTION = 1e-4
+"""A step that closes less than this fraction of the remaining gap counts as small."""
 
 
 class Local(NamedTuple):
@@ -97,8 +103,10 @@ def _split(function: Any) -> tuple[slice, slice]:
 def _gauss_newton(
     objective: Objective, joint: Joint, family: Family, params: Variational, x: Array, aux: Any
 ) -> tuple[Array, Array, Array]:
-    """Return value, gradient and positive Gauss-Newton matrix in the flat order of ``params``: edge, function, shared."""
+    """Return value, gradient and positive Gauss-Newton matrix, in the flat order of ``params``."""
     q, pull_back = jax.vjp(lambda p: _factors(joint, family, p, x), params)
+    infer = family.infer
+    assert infer is not None
     local = expand_objective(objective, joint, x, _as_mean_field(joint, q), aux)
     gradient = ravel_pytree(pull_back((local.grad, local.grad_shared))[0])[0]
     places = layout(joint, family, joint.num_obs(x))
@@ -106,7 +114,7 @@ def _gauss_newton(
     rows, inputs = places.interior[::stride], window_inputs(x, places)[::stride]
     weight = len(places.interior) / len(rows)
     flat, restore = ravel_pytree(params["function"])
-    jacobian = jax.vmap(jax.jacrev(lambda w, u: jnp.stack(family.infer(restore(w), u))), (None, 0))(flat, inputs)
+    jacobian = jax.vmap(jax.jacrev(lambda w, u: jnp.stack(infer(restore(w), u))), (None, 0))(flat, inputs)
     of_loc, of_log = _split(params["function"])
     j_loc, j_log = jacobian[:, 0, of_loc], jacobian[:, 1, of_log]
     edges, size, shared = 2 * len(places.edge), flat.size, local.grad_shared.size
@@ -154,7 +162,7 @@ def _as_mean_field(joint: Joint, factors: tuple[Array, Array]) -> MeanField:
 
 
 def _coupled_curvature(joint: Joint, x: Array, columns: Array, shared: np.ndarray) -> Array:
-    """Return V' Lambda V for the columns V (P, N) of the local latents, with units at ``shared`` for the shared ones."""
+    """Return V' Lambda V for the rows of V: (P, N) on the local latents, units at ``shared`` on the shared ones."""
     latents: Latents = {joint.local[0]: columns}
     for name, place in zip(joint.shared, shared, strict=True):
         latents[name] = jnp.zeros(len(columns)).at[place].set(1.0)
@@ -166,7 +174,11 @@ def _coupled_curvature(joint: Joint, x: Array, columns: Array, shared: np.ndarra
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _value(objective: Objective, joint: Joint, family: Family, params: Variational, x: Array, aux: Any) -> Array:
-    q = mean_field(joint, family, params, x)
+    return objective_value(objective, joint, x, mean_field(joint, family, params, x), aux)
+
+
+def objective_value(objective: Objective, joint: Joint, x: Array, q: MeanField, aux: Any) -> Array:
+    """Return an objective at q, in nats."""
     if objective.kind == "coupled":
         return quadratic_value(joint, x, q, aux)
     if objective.kind == "separable":
@@ -185,7 +197,7 @@ def _damped_step(matrix: Array, gradient: Array, damping: Array) -> tuple[Array,
 
 
 class Ascent(NamedTuple):
-    """Where an ascent ended: parameters, ELBO after each step, and ``"converged"``, ``"max_steps"`` or ``"nonfinite"``."""
+    """Where an ascent ended: parameters, ELBO by step, and ``"converged"``, ``"max_steps"`` or ``"nonfinite"``."""
 
     params: Variational
     trace: np.ndarray
@@ -202,6 +214,7 @@ def ascend(
     max_steps: int = 200,
     tolerance: float = 1e-7,
     free: np.ndarray | None = None,
+    ceiling: float = float("-inf"),
     report: Callable[[int, float], None] = lambda step, value: None,
 ) -> Ascent:
     """Climb an objective from ``params``.
@@ -212,6 +225,9 @@ def ascend(
         What the objective needs beside the data, see :class:`Objective`.
     tolerance
         Converged when three steps in a row gain less than this many nats per observation, or no step gains.
+    ceiling
+        An upper bound on the objective, such as the ELBO of the F-VI optimum; steps that gain less than
+        ``GAP_FRACTION`` of the distance to it count as small too.
     free
         Flat indices (order: edge, function, shared) of the parameters that may move; all if None.
     report
@@ -235,7 +251,8 @@ def ascend(
             return Ascent(params, np.array(trace), "converged" if np.isfinite(trace[-1]) else "nonfinite")
         ratio = (reached - trace[-1]) / max(float(predicted), 1e-300)
         damping = max(damping / 5, 1e-9) if ratio > 0.5 else damping if ratio > 0.1 else 2 * damping
-        small = small + 1 if reached - trace[-1] < tolerance * num_obs else 0
+        enough = max(tolerance * num_obs, GAP_FRACTION * (ceiling - reached))
+        small = small + 1 if reached - trace[-1] < enough else 0
         params, flat = moved, ravel_pytree(moved)[0]
         trace.append(reached)
         report(step_number, reached)

@@ -16,9 +16,10 @@ from avigap.amortize import initial
 from avigap.ascend import Objective, ascend
 from avigap.core import Joint, bind, simulate
 from avigap.elbo import supports
-from avigap.gap import Problem, fit_amortized
+from avigap.gap import fit_amortized
 from avigap.optimum import fit_factorized
 from avigap.settings import check_settings
+from avigap.starts import Problem
 
 MEMORY_LIMIT = 4 * 2**30
 ARRAYS_PER_PARTICLE = 12

@@ -9,8 +9,8 @@ import yaml
 
 from avigap import families, models
 from avigap.errors import InputError
-from avigap.gap import fit_settings
 from avigap.settings import check_settings
+from avigap.starts import fit_settings
 
 
 def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> None:

@@ -6,6 +6,7 @@ package sees it through three functions of arrays: :func:`simulate`, :func:`log_
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from math import e, log, pi
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,8 @@ from numpyro.distributions import biject_to
 from numpyro.infer.initialization import init_to_feasible
 
 from avigap.errors import InputError
+
+ENTROPY_OF_STANDARD_NORMAL = 0.5 * log(2 * pi * e)
 
 Latents = dict[str, Array]
 """Values of the latents on the unconstrained space, keyed by site."""
@@ -213,6 +216,12 @@ def log_rows(joint: Joint, x: Array, latents: Latents) -> tuple[Float[Array, " N
         else:
             rest = rest + jnp.sum(term)
     return rows, rest
+
+
+def entropy(q: MeanField) -> Float[Array, ""]:
+    """Return the entropy of q in nats."""
+    scales = jax.tree.leaves(q.scale)
+    return sum((jnp.sum(jnp.log(s) + ENTROPY_OF_STANDARD_NORMAL) for s in scales), jnp.zeros(()))
 
 
 def require_float64() -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
@@ -19,60 +18,18 @@ from jaxtyping import Array, PRNGKeyArray
 
 from avigap.affine import fit_affine, quadratic_gap, refit_free_factors
 from avigap.amortize import Variational, initial, mean_field, num_params
-from avigap.ascend import Ascent, Objective, ascend
+from avigap.ascend import Ascent, Objective, ascend, objective_value
 from avigap.core import Joint, Latents, MeanField
-from avigap.elbo import (
-    NUM_SHARED_NODES,
-    bandwidth,
-    expand,
-    gauss_hermite_rows,
-    hessian_diagonal,
-    quadratic_value,
-    supports,
-)
+from avigap.elbo import supports
 from avigap.errors import InputError
-from avigap.families import AtLeastOne, Family
-from avigap.models import Positive
-from avigap.newton import clipped_blocks
-from avigap.optimum import Optimum
+from avigap.families import Family
+from avigap.quadratic import bandwidth, hessian_diagonal, quadratic_value
+from avigap.separable import NUM_SHARED_NODES, gauss_hermite_rows
+from avigap.starts import DEFAULTS, FitSettings, Problem, make_starts
 
 MAX_NODES = 128
 AGREEMENT = 1e-7
 """Nats per observation to which a rule and its four times finer one must agree, else the rule is doubled."""
-
-
-class FitSettings(NamedTuple):
-    """How inference functions without an exact solution are fitted; the ``fit`` block of an experiment.
-
-    Attributes
-    ----------
-    starts
-        Number of regressions on each distillation target that are screened; the best is ascended on the ELBO. One
-        plain start is always made.
-    warm_rows
-        Regressions and first ascents use this many observations, the first ones; the last ascent uses all.
-    max_steps, tolerance
-        Of each ascent; the tolerance is in nats per observation.
-    """
-
-    starts: int
-    warm_rows: int
-    max_steps: int
-    tolerance: float
-
-
-def fit_settings(
-    *,
-    starts: AtLeastOne = 4,
-    warm_rows: AtLeastOne = 1000,
-    max_steps: AtLeastOne = 200,
-    tolerance: Positive = 1e-7,
-) -> FitSettings:
-    """Return checked settings; the keywords are what a ``fit`` block of a configuration may hold."""
-    return FitSettings(starts, warm_rows, max_steps, tolerance)
-
-
-DEFAULTS = fit_settings()
 
 
 class Evaluation(NamedTuple):
@@ -114,17 +71,6 @@ class AmortizedFit(NamedTuple):
     status: str
     trace: np.ndarray
     seconds: float
-
-
-class Problem(NamedTuple):
-    """A joint, its data and its F-VI optimum, with the second data set that functions are tried on, if any."""
-
-    joint: Joint
-    x: Array
-    optimum: MeanField
-    local_optimum: MeanField | None = None
-    held_out_x: Array | None = None
-    held_out_optimum: MeanField | None = None
 
 
 def evaluate(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: Latents | None, nodes: int) -> Evaluation:
@@ -219,10 +165,13 @@ def _ascended(
 ) -> AmortizedFit:
     joint, x = problem.joint, problem.x
     aux = diagonal if objective.kind == "coupled" else None
+    ceiling = float(objective_value(objective, joint, x, problem.optimum, aux))
     ascents: dict[str, Ascent] = {}
-    for name, params in _starts(problem, family, key, settings, objective).items():
+    for name, params in make_starts(problem, family, key, settings, objective).items():
         ascents[name] = ascend(
-            objective, joint, family, params, x, aux, settings.max_steps, settings.tolerance, None, partial(report, name)
+            *(objective, joint, family, params, x, aux, settings.max_steps, settings.tolerance),
+            ceiling=ceiling,
+            report=partial(report, name),
         )
     winner = max(ascents, key=lambda name: np.nan_to_num(ascents[name].trace[-1], nan=-np.inf))
     nodes = objective.num_nodes
@@ -234,7 +183,8 @@ def _ascended(
         nodes *= 2
         finer = Objective(objective.kind, nodes)
         ascents[winner] = ascend(
-            finer, joint, family, ascents[winner].params, x, aux, settings.max_steps, settings.tolerance
+            *(finer, joint, family, ascents[winner].params, x, aux, settings.max_steps, settings.tolerance),
+            ceiling=ceiling,
         )
     plain = evaluate(joint, x, problem.optimum, mean_field(joint, family, ascents["plain"].params, x), diagonal, nodes)
     failed = sum(a.status != "converged" for a in ascents.values())
@@ -251,54 +201,6 @@ def _ascended(
         trace=ascents[winner].trace,
         seconds=0.0,
     )
-
-
-def _first_rows(problem: Problem, num_rows: int) -> Problem:
-    """Return the problem of the first observations, with the F-VI factors that belong to them."""
-    joint, site = problem.joint, problem.joint.local[0]
-    if joint.num_obs(problem.x) <= num_rows:
-        return problem
-
-    def cut(q: MeanField | None) -> MeanField | None:
-        if q is None:
-            return None
-        loc, scale = q.loc[site][:num_rows], q.scale[site][:num_rows]
-        return MeanField({**q.loc, site: loc}, {**q.scale, site: scale})
-
-    return Problem(joint, problem.x[: joint.lead + num_rows], cut(problem.optimum), cut(problem.local_optimum))
-
-
-def _starts(
-    problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, objective: Objective
-) -> dict[str, Variational]:
-    """Return start parameters by name: plain ones, and regressions on the F-VI optimum and on a local method's q."""
-    joint = problem.joint
-    starts = {"plain": initial(joint, family, problem.x, jax.random.fold_in(key, 0))}
-    if objective.kind == "coupled":
-        for index in range(1, settings.starts):
-            starts[f"plain_{index}"] = initial(joint, family, problem.x, jax.random.fold_in(key, index))
-        return starts
-    few = _first_rows(problem, settings.warm_rows)
-    for name, q in (("distilled", few.optimum), ("distilled_local", few.local_optimum)):
-        if q is not None:
-            starts[name] = _distil(few, family, key, settings, q)
-    if few is problem:
-        return starts
-    steps, tolerance = settings.max_steps, settings.tolerance
-    return {n: ascend(objective, joint, family, p, few.x, None, steps, tolerance).params for n, p in starts.items()}
-
-
-def _distil(problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, q: MeanField) -> Variational:
-    """Return the best of several regressions on q, weighted by the ELBO's curvature there, q(theta) held at q's."""
-    joint, x = problem.joint, problem.x
-    edge = 2 * len(joint.shared)
-    blocks = clipped_blocks(expand(joint, x, q).hess[edge:, edge:], q.scale[joint.local[0]], 1e-3)
-    shared = {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared}
-    runs = []
-    for index in range(1, settings.starts + 1):
-        params = initial(joint, family, x, jax.random.fold_in(key, index)) | {"shared": shared}
-        runs.append(ascend(Objective("distillation"), joint, family, params, x, (q, blocks), 60, 1e-4))
-    return max(runs, key=lambda run: np.nan_to_num(run.trace[-1], nan=-np.inf)).params
 
 
 def _held_out(problem: Problem, family: Family, params: Variational, objective: Objective) -> float:

@@ -20,22 +20,12 @@ import numpy as np
 from jaxtyping import Array
 
 from avigap import search
-from avigap.core import Fit, Joint, Latents, MeanField, log_joint, require_float64
-from avigap.elbo import (
-    NUM_NODES,
-    NUM_SHARED_NODES,
-    Expansion,
-    bandwidth,
-    entropy,
-    expand,
-    gauss_hermite,
-    hessian_diagonal,
-    hessian_product,
-    quadratic_value,
-    supports,
-)
+from avigap.core import Fit, Joint, Latents, MeanField, entropy, log_joint, require_float64
+from avigap.elbo import gauss_hermite, supports
 from avigap.errors import InputError
 from avigap.newton import ascent_direction, clipped_blocks, solve_blocks
+from avigap.quadratic import bandwidth, hessian_diagonal, hessian_product, quadratic_value
+from avigap.separable import NUM_NODES, NUM_SHARED_NODES, Expansion, expand
 
 TOLERANCE = 1e-8
 """Largest stationarity residual, in nats, at which an optimum counts as converged."""
@@ -200,7 +190,7 @@ def _move(q: MeanField, step: MeanField, length: Array) -> MeanField:
 
 
 def newton(joint: Joint, x: Array, q: MeanField, max_steps: int = 60) -> Fit:
-    """Ascend the ELBO of all factors together from ``q``: a local method, with a step that is halved until it climbs."""
+    """Ascend the ELBO of all factors together from ``q``, a local method; a step is shortened until it climbs."""
     expansion, step, residual = _newton_step(joint, x, q)
     trace = [float(expansion.value)]
     for _ in range(max_steps):

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from avigap.core import Joint, MeanField, log_rows
-from avigap.elbo import ENTROPY_OF_STANDARD_NORMAL, NUM_SHARED_NODES, expand_local, shared_arrays
+from avigap.core import ENTROPY_OF_STANDARD_NORMAL, Joint, MeanField, log_rows
 from avigap.newton import clipped_blocks, solve_blocks
 from avigap.quadrature import tensor_rule
+from avigap.separable import NUM_SHARED_NODES, expand_local, shared_arrays
 
 NUM_BASINS = 2
 NUM_STEPS = 4
@@ -106,7 +106,7 @@ def _refine(joint: Joint, x: Array, q: MeanField, loc: Array, scale: Array) -> M
 
     def step(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
         loc, scale = state
-        _, grad, hess = expansion(loc, scale)
+        grad, hess = expansion(loc, scale)[1:]
         move = -solve_blocks(clipped_blocks(hess, scale), grad[:, None])[:, 0]
         length = 1 / jnp.maximum(1.0, jnp.hypot(move[0] / scale, move[1]) / 0.7)
         return loc + length * move[0], scale * jnp.exp(length * move[1])
@@ -147,7 +147,7 @@ def best_local_factors(joint: Joint, x: Array, q: MeanField, num_points: int = N
 
 
 def outer_cells(joint: Joint, x: Array, q: MeanField, num_rows: int = 256) -> list[MeanField]:
-    """Return q with its shared factors moved to the most promising cells of q(theta), three where there are shared ones.
+    """Return q moved to the most promising cells of q(theta): three, or q itself where no latent is shared.
 
     The ELBO, maximised over the local factors cell by cell, is profiled on the first ``num_rows`` observations over a
     grid of locs whose unit is the distance that one observation can resolve.

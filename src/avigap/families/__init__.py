@@ -64,7 +64,7 @@ def build(config: Mapping[str, Any]) -> Family:
     InputError
         If the kind or a setting is unknown, or a value is not allowed.
     """
-    if not isinstance(config, Mapping) or "kind" not in config:
+    if "kind" not in config:
         raise InputError(f"a family needs a 'kind', one of {', '.join(names())}; got {config!r}")
     kind = config["kind"]
     if kind not in names():

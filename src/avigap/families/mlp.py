@@ -37,7 +37,7 @@ def build(
 
     def network(key: PRNGKeyArray, inputs: Float[Array, "n C"]) -> Params:
         layers, values = [], inputs
-        for layer in range(depth):
+        for _ in range(depth):
             key, key_weight, key_row = jax.random.split(key, 3)
             spread = jnp.std(values, axis=0)
             spread = jnp.where(spread > 1e-12, spread, 1.0)

@@ -5,7 +5,7 @@
     x_n ~ N(z_n, 1)                                   n = 1..N
 
 No function of a window of x closes the gap (Proposition 3.8), yet the gap of the best linear function of
-x_{n-h}, .., x_{n+h} falls by a factor of 6.85 with each step of h. There is no shared latent; z_0 has a factor of its own.
+x_{n-h}, .., x_{n+h} falls by a factor of 6.85 with each step of h. No latent is shared; z_0 has a factor of its own.
 """
 
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Nonlinear hierarchical model (Margossian and Blei 2024, equation 15, with the standard deviation of the authors' code).
+"""Nonlinear hierarchical model (Margossian and Blei 2024, equation 15, with the scale of the authors' code).
 
     theta ~ flat, or N(0, theta_scale^2)
     z_n ~ N(0, z_scale^2)

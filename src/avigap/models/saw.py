@@ -23,9 +23,7 @@ from avigap.models import Positive
 from avigap.priors import shared
 
 
-def saw(
-    x: Array | None = None, *, num_obs: int, alpha: Positive = 0.75, theta_scale: Positive | None = None
-) -> Array:
+def saw(x: Array | None = None, *, num_obs: int, alpha: Positive = 0.75, theta_scale: Positive | None = None) -> Array:
     """Saw time series; ``x`` has shape (num_obs + 1,). Simulates step by step and scores all steps at once."""
     theta = shared("theta", theta_scale)
 
