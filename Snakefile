@@ -1,8 +1,17 @@
 """Replication of Margossian and Blei (2024): data, F-VI and A-VI fits, gap-versus-N figures."""
 
+import platform
+
 from snakemake.utils import min_version
 
 min_version("9.0")
+
+
+# Jobs of one run compile the same programs: they share a cache, kept apart by machine, for compiled code does not travel.
+shell.prefix(
+    f"set -euo pipefail; export JAX_COMPILATION_CACHE_DIR=$PWD/.jax_cache/{platform.node()}"
+    " JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1; "
+)
 
 
 configfile: "config.yaml"

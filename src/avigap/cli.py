@@ -77,7 +77,9 @@ class Progress:
         rate = self.steps / (now - self.start)
         left = (self.total - step) / rate
         line = f"{self.label} [{start}] step {step}/{self.total}  ELBO {elbo:.6f}  {rate:.1f} steps/s  <= {left:.0f} s left"
-        print(f"\r\x1b[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
+        print(
+            f"\r\x1b[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr, flush=True
+        )
 
     def close(self) -> None:
         """End the line on a terminal."""

@@ -187,7 +187,9 @@ def read_data(path: Path) -> list[DataSet]:
         held_out = node["held_out/observed_data"]["x"].values if "held_out" in node.children else None
         seed = observed.attrs.get("seed")
         settings = check_settings(f"model {model!r}", models.load(model).program, settings)
-        data.append(DataSet(model, settings, observed["x"].values, None if seed is None else int(seed), latents, held_out))
+        data.append(
+            DataSet(model, settings, observed["x"].values, None if seed is None else int(seed), latents, held_out)
+        )
     if not data:
         raise InputError(f"{path} holds no data set: no group observed_data")
     return data

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from avigap.amortize import Variational, initial
+from avigap.amortize import Variational, initial, mean_field
 from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import Joint, MeanField
 from avigap.families import AtLeastOne, Family
@@ -92,10 +92,17 @@ def make_starts(
             starts[name] = _distil(few, family, key, settings, q)
     if few is problem:
         return starts
-    limits = settings.max_steps, settings.tolerance
     ceiling = float(objective_value(objective, joint, few.x, few.optimum, None))
-    climb = partial(ascend, objective, joint, family, x=few.x, max_steps=limits[0], tolerance=limits[1])
-    return {name: climb(params=params, ceiling=ceiling).params for name, params in starts.items()}
+    climb = partial(ascend, objective, joint, family, x=few.x, ceiling=ceiling)
+    limits = {"max_steps": settings.max_steps, "tolerance": settings.tolerance}
+    warm = {name: climb(params=params, **limits).params for name, params in starts.items()}
+
+    def value(params: Variational) -> float:
+        q = mean_field(joint, family, params, problem.x)
+        return float(np.nan_to_num(objective_value(objective, joint, problem.x, q, None), nan=-np.inf))
+
+    # what fits the first observations may explode on the rest
+    return {name: max(params, warm[name], key=value) for name, params in starts.items()}
 
 
 def _distil(problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, q: MeanField) -> Variational:

@@ -44,3 +44,10 @@ FITTING = sorted(set(sources("*.py", "models/*.py", "families/*.py")) - set(sour
 wildcard_constraints:
     experiment=any_of(EXPERIMENTS),
     family=any_of({family for entry in EXPERIMENTS.values() for family in entry["families"]}),
+
+
+def is_linear_window(family):
+    """Whether a family's loc is linear in x_{n-h}, .., x_{n+h}."""
+    inputs = sorted(family.get("inputs", [0]))
+    is_linear = family["kind"] == "polynomial" and family.get("degree", 1) == 1
+    return is_linear and inputs == list(range(-inputs[-1], inputs[-1] + 1))

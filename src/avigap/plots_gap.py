@@ -1,0 +1,238 @@
+"""Figures from the rows of ``gap.csv`` alone: the gap against N and width, parameters against N."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
+
+from avigap.plots import (
+    BLACK,
+    GREY,
+    PALETTE,
+    Look,
+    draw_at_top,
+    draw_failures,
+    draw_interval,
+    family_looks,
+    label_outer,
+    log_axes,
+    panels,
+    size_axis,
+    styled,
+    symbol_key,
+    whole_decades,
+)
+from avigap.plots_rows import Families, check_families, summarise
+
+GAP_LABEL = "gap per observation (nats)"
+NUM_OBS_LABEL = "number of observations N"
+
+
+def _title(name: str, table: pd.DataFrame, size: str = "per N") -> str:
+    """Return an experiment's name and what data it has of each size."""
+    seeds = int(table.num_seeds.max())
+    data = "one imported data set" if table.is_imported.all() else f"{seeds} simulated data set{'s' * (seeds > 1)}"
+    return f"{name}\n{data} {size}"
+
+
+@styled
+def gap_versus_n(rows: pd.DataFrame) -> Figure:
+    """Draw the gap per observation against N, a panel for each experiment and a line for each family."""
+    table, looks = summarise(rows), family_looks(rows)
+    names = list(table.experiment.unique())
+    fig, axes = panels(len(names), 3, 2.9)
+    for ax, name in zip(axes, names, strict=True):
+        own = table[table.experiment == name]
+        log_axes(ax)
+        families = [family for family in own.family.unique() if family != "factorized"]
+        for index, family in enumerate(families):
+            line = own[own.family == family].sort_values("num_obs")
+            look = looks[line.model.iloc[0], family]
+            x = line.num_obs * 10 ** (0.05 * (index - (len(families) - 1) / 2))
+            draw_interval(ax, x, line, look)
+            draw_failures(ax, x, line)
+            ax.plot([], [], look.marker, color=look.color, label=family)
+        size_axis(ax, sorted(own.num_obs.unique()))
+        _shade_error(ax, own)
+        ax.set_title(_title(name, own))
+        if families:
+            ax.legend(loc="best")
+    label_outer(axes, 3, NUM_OBS_LABEL, GAP_LABEL)
+    fig.suptitle("What the best inference function of each family loses against F-VI's optimum")
+    shade = Patch(color=GREY, alpha=0.2, label="grey: below the numerical error of the gap")
+    fig.legend(handles=[*symbol_key(table), shade], loc="outside lower center", ncols=2)
+    return fig
+
+
+def _shade_error(ax: Axes, table: pd.DataFrame) -> None:
+    """Shade what lies below the largest numerical error of the gap at each N, over families and seeds."""
+    error = table.groupby("num_obs").error.max()
+    sizes = np.array([error.index.min() / 2, *error.index, error.index.max() * 2])
+    values = np.array([error.iloc[0], *error, error.iloc[-1]])
+    finite = np.isfinite(values) & (values > 0)
+    whole_decades(ax, np.r_[table.gap_low, table.gap_high, values, 0.1])
+    ax.fill_between(sizes[finite], ax.get_ylim()[0], values[finite], color=GREY, alpha=0.2, linewidth=0)
+
+
+def smallest_families(rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """Return the family with the fewest parameters whose gap reaches a tolerance, for each experiment and N.
+
+    A family reaches the tolerance if the mean over data seeds of its gap per observation is at most ``tolerance``
+    nats and no seed is without a value. ``factorized`` is F-VI itself and does not compete.
+
+    Returns
+    -------
+    DataFrame
+        ``experiment``, ``num_obs``, ``family`` and ``num_params`` (median over seeds), with None and NaN where no
+        family reaches the tolerance.
+    """
+    table = summarise(rows)
+    found = []
+    for (name, size), group in table.groupby(["experiment", "num_obs"], sort=False):
+        reached = group[(group.family != "factorized") & group.is_finite & (group.gap <= tolerance)]
+        best = None if reached.empty else reached.sort_values("num_params", kind="stable").iloc[0]
+        found.append(
+            {
+                "experiment": name,
+                "num_obs": size,
+                "family": None if best is None else best.family,
+                "num_params": float("nan") if best is None else best.num_params,
+            }
+        )
+    return pd.DataFrame(found)
+
+
+@styled
+def parameters_versus_n(rows: pd.DataFrame, tolerances: Sequence[float]) -> Figure:
+    """Draw the fewest parameters that reach each tolerance against N, beside F-VI's 2 N, a panel per experiment."""
+    table = summarise(rows)
+    names = list(table.experiment.unique())
+    fig, axes = panels(len(names), 3, 2.4)
+    colors = sns.color_palette("viridis", len(tolerances) + 1).as_hex()[:-1]
+    found = [smallest_families(rows, tolerance) for tolerance in tolerances]
+    for ax, name in zip(axes, names, strict=True):
+        own = table[table.experiment == name]
+        log_axes(ax)
+        sizes = np.array([own.num_obs.min() / 2, own.num_obs.max() * 2])
+        ax.plot(sizes, 2 * sizes, "--", color=BLACK, linewidth=1)
+        for index, (smallest, color) in enumerate(zip(found, colors, strict=True)):
+            _draw_smallest(ax, smallest[smallest.experiment == name].sort_values("num_obs"), index, color)
+        _label_families(ax, [each[each.experiment == name] for each in found])
+        size_axis(ax, sorted(own.num_obs.unique()))
+        top, missed = 4 * own.num_obs.max(), any(each[each.experiment == name].family.isna().any() for each in found)
+        ax.set_ylim(1, top ** (1 / (0.9 - 0.07 * len(tolerances))) if missed else top)
+        ax.set_title(_title(name, own))
+    label_outer(axes, 3, NUM_OBS_LABEL, "fewest parameters")
+    fig.suptitle("Does the number of parameters of the inference function have to grow with N?")
+    handles = [
+        Line2D([], [], color=c, marker="o", label=f"gap ≤ {t:g} nat per obs.")
+        for t, c in zip(tolerances, colors, strict=True)
+    ]
+    none = Line2D([], [], color=GREY, marker="x", linestyle="none", label="no family reaches it")
+    line = Line2D([], [], color=BLACK, linestyle="--", linewidth=1, label="F-VI: 2 N")
+    fig.legend(handles=[*handles, none, line], loc="outside lower center", ncols=3)
+    return fig
+
+
+def _draw_smallest(ax: Axes, smallest: pd.DataFrame, index: int, color: str) -> None:
+    """Draw one tolerance; sizes at which no family reaches it are crosses in a row of their own at the top."""
+    x, y = smallest.num_obs.to_numpy(float), smallest.num_params.to_numpy(float)
+    ax.plot(x, y, "-o", color=color, markersize=7.5 - 1.8 * index, zorder=3 + index)
+    draw_at_top(ax, x[np.isnan(y)], color, index)
+
+
+def _label_families(ax: Axes, found: Sequence[pd.DataFrame]) -> None:
+    """Name every smallest family once, at the largest N at which it is one; the smallest of several below its point."""
+    every = pd.concat(found).dropna().sort_values("num_obs")
+    last = every.drop_duplicates("family", keep="last").sort_values("num_params", kind="stable")
+    for index, (family, x, y) in enumerate(zip(last.family, last.num_obs, last.num_params, strict=True)):
+        below = index == 0 and len(last) > 1
+        offset, side = (-6, "top") if below else (6, "bottom")
+        text = ax.annotate(family, (x, y), (5, offset), textcoords="offset points", fontsize=8, ha="right", va=side)
+        text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
+
+
+@styled
+def gap_versus_width(rows: pd.DataFrame, families: Families) -> Figure:
+    """Draw the gap per observation against the width of networks, from the best and from the plain start.
+
+    A row for each experiment and a column for its largest N and a smaller one; ``families`` holds the networks only.
+
+    Raises
+    ------
+    InputError
+        If the rows lack one of the families.
+    """
+    check_families(rows, families)
+    table = summarise(rows)
+    sizes = {name: _two_sizes(table[table.experiment == name]) for name in families}
+    columns = max(map(len, sizes.values()))
+    fig, axes = panels(len(families) * columns, columns, 2.3)
+    for row, (name, configs) in enumerate(families.items()):
+        for column in range(columns):
+            ax = axes[row * columns + column]
+            if column >= len(sizes[name]):
+                ax.set_axis_off()
+                continue
+            own = table[(table.experiment == name) & (table.num_obs == sizes[name][column])]
+            _draw_widths(ax, own, configs)
+            ax.set_title(_title(name, own, f"of N = {sizes[name][column]:,}"))
+    label_outer(axes, columns, "width of the hidden layers", GAP_LABEL)
+    fig.suptitle("How wide a network must be, and what a plain start of its fit loses")
+    networks = [(name, family) for name, own in families.items() for family in own]
+    shown = table[table.set_index(["experiment", "family"]).index.isin(networks)]
+    handles = [Line2D([], [], color=c, marker="o", label=f"{n} start") for c, n in zip(PALETTE, STARTS, strict=False)]
+    fig.legend(handles=[*handles, *symbol_key(shown)], loc="outside lower center", ncols=2)
+    return fig
+
+
+STARTS = {"best": "gap", "plain": "plain"}
+"""Columns of :func:`avigap.plots_rows.summarise` that the width figure compares, by the name of the start."""
+
+
+def _two_sizes(table: pd.DataFrame) -> list[int]:
+    """Return a smaller N, the largest that is at most a tenth of the largest one if there is one, and the largest N."""
+    sizes = sorted(table.num_obs.unique())
+    smaller = [n for n in sizes[:-1] if 10 * n <= sizes[-1]] or sizes[:-1]
+    return [*smaller[-1:], sizes[-1]]
+
+
+def _draw_widths(ax: Axes, table: pd.DataFrame, configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw one experiment at one N; networks that differ in more than their width are lines of their own."""
+    log_axes(ax)
+    series: dict[str, dict[str, int]] = {}
+    for family, config in configs.items():
+        own = {k: v for k, v in config.items() if k not in ("kind", "width")}
+        series.setdefault(json.dumps(own, sort_keys=True), {})[family] = config.get("width", 8)
+    for index, (rest, widths) in enumerate(series.items()):
+        line = table[table.family.isin(list(widths))]
+        line = line.assign(width=line.family.map(widths)).sort_values("width")
+        for offset, color, name in zip((-0.02, 0.02), PALETTE, STARTS.values(), strict=False):
+            x = line.width * 10**offset
+            draw_interval(ax, x, line, Look(color, "o^v"[index % 3]), name, linestyle=("-", "--", ":")[index % 3])
+            if name == "gap":
+                draw_failures(ax, x, line)
+        if len(series) > 1:
+            ax.plot([], [], "o^v"[index % 3], color=GREY, label=_settings(json.loads(rest)))
+    widths_used = sorted({config.get("width", 8) for config in configs.values()})
+    ax.xaxis.set_major_locator(FixedLocator(widths_used))
+    ax.xaxis.set_major_formatter(ScalarFormatter())
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlim(widths_used[0] / 1.4, widths_used[-1] * 1.4)
+    whole_decades(ax, table.loc[table.family.isin(list(configs)), ["gap_low", "plain_high"]].to_numpy().ravel())
+    if len(series) > 1:
+        ax.legend(loc="best")
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    """Return what tells a network from others of its experiment."""
+    return ", ".join(f"{name} {value}" for name, value in config.items()) or "defaults"
