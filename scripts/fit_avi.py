@@ -8,6 +8,7 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.families import build
+from avigap.files import check_output
 from avigap.gap import fit_amortized, summary_row
 from avigap.models import published_loss
 from avigap.settings import check_settings
@@ -20,13 +21,14 @@ def main() -> None:
     parser.add_argument("--fvi", type=Path, required=True, help="file written by fit_fvi.py for the same data")
     parser.add_argument("--family", type=cli.json_object, required=True, help='such as {"kind": "mlp", "width": 4}')
     parser.add_argument("--fit", type=cli.json_object, default={}, help=f"any of {DEFAULTS._asdict()}")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the starts")
+    parser.add_argument("--seed", type=cli.whole(0), default=0, help="seed of the starts")
     parser.add_argument("--output", type=Path, required=True, help="netCDF file to write")
     args = parser.parse_args()
-    data = io.read_data(args.data)
-    optima = io.read_fvi(args.fvi, data)
+    check_output(args.output, [args.data, args.fvi])
     family = build(args.family)
     settings = fit_settings(**check_settings("fit", fit_settings, args.fit))
+    data = io.read_data(args.data)
+    optima = io.read_fvi(args.fvi, data)
     fits, rows = [], []
     for each, fvi in zip(data, optima, strict=True):
         held_out = None if each.held_out_x is None else jnp.asarray(each.held_out_x)
@@ -35,7 +37,8 @@ def main() -> None:
         start = time.perf_counter()
         fit = fit_amortized(problem, family, cli.named_key(args.seed, each.model, each.name), settings, progress)
         progress.close()
-        row = {"model": each.model, "seed": each.seed, **summary_row(problem.joint, each.num_obs, fit)}
+        seed = float("nan") if each.seed is None else each.seed
+        row = {"model": each.model, "seed": seed, **summary_row(problem.joint, each.num_obs, fit)}
         row["residual_fvi"] = fvi.stats["residual"]
         fits.append(fit)
         rows.append(row)

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from avigap import cli, io
+from avigap.files import check_output
 from avigap.models import published_loss
 from avigap.optimum import Optimum, fit_factorized
 
@@ -34,14 +35,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="file written by simulate.py or import_data.py")
     parser.add_argument("--output", type=Path, required=True, help="netCDF file to write")
     args = parser.parse_args()
+    check_output(args.output, [args.data])
     data = io.read_data(args.data)
-    optima, stats = [], []
+    optima, stats, done = [], [], 0
+    progress = cli.Progress("F-VI", sum(each.num_obs for each in data), "observations")
     for each in data:
         optimum = fit_factorized(each.joint, jnp.asarray(each.x))
         held_out = None if each.held_out_x is None else fit_factorized(each.joint, jnp.asarray(each.held_out_x))
         optima.append((optimum, held_out))
         stats.append(statistics(each, optimum))
+        done += each.num_obs
+        progress(f"{each.model} {each.name}", done, stats[-1]["elbo"])
         cli.print_result(stats[-1])
+    progress.close()
     io.write_fvi(args.output, data, optima, stats, [args.data])
 
 

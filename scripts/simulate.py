@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avigap import cli, io, models
+from avigap import cli, data, models
 from avigap.core import simulate
+from avigap.files import check_output
 from avigap.settings import check_settings
 
 
@@ -13,22 +14,25 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", required=True, help=f"one of {', '.join(models.names())}")
     parser.add_argument("--settings", type=cli.json_object, default={}, help="settings of the model, a JSON object")
-    parser.add_argument("--num-obs", type=int, nargs="+", required=True, help="numbers of local latents")
-    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="seeds; each gives one data set per --num-obs")
+    parser.add_argument("--num-obs", type=cli.whole(1), nargs="+", required=True, help="numbers of local latents")
+    parser.add_argument("--seed", type=cli.whole(0), nargs="+", default=[0], help="one data set each per --num-obs")
     parser.add_argument("--output", type=Path, required=True, help="netCDF file to write")
     args = parser.parse_args()
+    cli.check_distinct("--num-obs", args.num_obs)
+    cli.check_distinct("--seed", args.seed)
+    check_output(args.output)
     model = models.load(args.model)
     settings = check_settings(f"model {args.model!r}", model.program, args.settings)
-    data = []
+    drawn = []
     for num_obs in args.num_obs:
         for seed in args.seed:
             (x, latents), (held_out, _) = (
                 simulate(model, settings, num_obs, cli.named_key(seed, args.model, part, str(num_obs)))
                 for part in ("data", "held_out")
             )
-            drawn = {site: np.asarray(value) for site, value in latents.items()}
-            data.append(io.DataSet(args.model, settings, np.asarray(x), seed, drawn, np.asarray(held_out)))
-    io.write_data(args.output, data)
+            values = {site: np.asarray(value) for site, value in latents.items()}
+            drawn.append(data.DataSet(args.model, settings, np.asarray(x), seed, values, np.asarray(held_out)))
+    data.write_data(args.output, drawn)
 
 
 if __name__ == "__main__":

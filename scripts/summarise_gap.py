@@ -5,6 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from avigap import cli, io
+from avigap.errors import InputError
+from avigap.files import check_output
 
 COLUMNS = [
     *("experiment", "model", "num_obs", "family", "seed"),
@@ -14,18 +16,24 @@ COLUMNS = [
 ]
 
 
+def read_fits(path: Path) -> pd.DataFrame:
+    """Return the rows of one file of fits, named by its place."""
+    family, folder, experiment, *_ = path.stem, *(parent.name for parent in path.resolve().parents), "", ""
+    if folder != "avi" or not experiment:
+        raise InputError(f"{path} must lie at <experiment>/avi/<family>.nc: the table takes the names from there")
+    names = {"experiment": experiment, "family": family}
+    return io.read_summary(path, [column for column in COLUMNS if column not in names]).assign(**names)[COLUMNS]
+
+
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--fits", type=Path, nargs="+", required=True, help="files <experiment>/avi/<family>.nc")
     parser.add_argument("--output", type=Path, required=True, help="csv file to write")
     args = parser.parse_args()
-    tables = []
-    for path in args.fits:
-        table = io.read_summary(path)
-        table["experiment"], table["family"] = path.parts[-3], path.stem
-        tables.append(table)
-    merged = pd.concat(tables, ignore_index=True)[COLUMNS]
-    io.write_text(args.output, merged.to_csv(index=False))
+    cli.check_distinct("--fits", args.fits)
+    check_output(args.output, args.fits)
+    table = pd.concat(map(read_fits, args.fits), ignore_index=True)
+    io.write_text(args.output, table.to_csv(index=False, lineterminator="\n"))
 
 
 if __name__ == "__main__":

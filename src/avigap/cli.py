@@ -1,45 +1,116 @@
-"""What every script shares: float64, JSON arguments, errors as one sentence, progress lines."""
+"""What every script shares: float64, checked arguments, errors as one sentence, progress lines."""
 
 import argparse
 import json
+import math
+import shutil
+import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 from jaxtyping import PRNGKeyArray
 
 from avigap.errors import InputError
 
+LARGEST = 2**31 - 1
+
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's main function in float64; an :class:`InputError` becomes one sentence and exit code 2."""
+    """Run a script's main function in float64; what stops it becomes one sentence and an exit code that is not 0.
+
+    SIGTERM ends the script like an error, so that no temporary file stays.
+    """
     jax.config.update("jax_enable_x64", True)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         main()
     except InputError as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+        _fail(str(error))
     except OSError as error:
-        sys.exit(f"{Path(sys.argv[0]).name}: {error.filename}: {error.strerror}")
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except MemoryError as error:
+        _fail(f"not enough memory: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _fail(f"not enough memory: {str(error).splitlines()[0]}")
+    except KeyboardInterrupt:
+        _stop(signal.SIGINT, None)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return an argument parser whose errors are one line and whose help shows defaults."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+def _fail(sentence: str) -> NoReturn:
+    sys.exit(f"{Path(sys.argv[0]).name}: {sentence}")
+
+
+def _stop(number: int, _frame: object) -> NoReturn:
+    print(f"{Path(sys.argv[0]).name}: stopped by {signal.Signals(number).name}", file=sys.stderr)
+    sys.exit(128 + number)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def parser(description: str | None) -> Parser:
+    """Return a parser whose errors are one line, whose help shows defaults and which takes no abbreviated flags."""
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    return Parser(description=description, formatter_class=formatter, allow_abbrev=False)
 
 
 def json_object(text: str) -> dict[str, Any]:
     """Parse a JSON object given on the command line (an argparse type)."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
         raise argparse.ArgumentTypeError(f"not valid JSON: {error.msg} at character {error.pos}: {text!r}") from error
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"a JSON object such as '{{\"tau\": 1.0}}' is needed, got {text!r}")
     return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise argparse.ArgumentTypeError(f"the key {key!r} is given {keys.count(key)} times")
+    return dict(pairs)
+
+
+def whole(minimum: int) -> Callable[[str], int]:
+    """Return an argparse type: a whole number from ``minimum`` on."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if not minimum <= value <= LARGEST:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {minimum} to {LARGEST}, got {text!r}")
+        return value
+
+    return parse
+
+
+def check_distinct(flag: str, values: Sequence[object]) -> None:
+    """Raise if a value is given twice.
+
+    Raises
+    ------
+    InputError
+        With the flag and the value.
+    """
+    for value in values:
+        if values.count(value) > 1:
+            raise InputError(f"{flag} must not repeat a value, got {value} {values.count(value)} times")
 
 
 def named_key(seed: int, *names: str) -> PRNGKeyArray:
@@ -51,35 +122,47 @@ def named_key(seed: int, *names: str) -> PRNGKeyArray:
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """Print one JSON object on a line of standard output."""
-    print(json.dumps(result), flush=True)
+    """Print one JSON object on a line of standard output; numbers that JSON lacks (NaN, infinity) become null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in result.items()}
+    print(json.dumps(finite, allow_nan=False), flush=True)
 
 
 class Progress:
-    """One line of progress on standard error: label, ELBO, steps per second, time left at most.
+    """One line of progress on standard error: label, ELBO, rate, time left at most.
 
     A terminal shows it in place, five times a second; a log gets a line every ``sparse`` seconds.
+
+    Parameters
+    ----------
+    label
+        What is fitted.
+    total
+        Number of units at which one ascent ends at the latest.
+    unit
+        What is counted.
     """
 
-    def __init__(self, label: str, total: int, sparse: float = 15.0) -> None:
-        self.label, self.total, self.sparse = label, total, sparse
+    def __init__(self, label: str, total: int, unit: str = "steps", sparse: float = 15.0) -> None:
+        self.label, self.total, self.unit, self.sparse = label, total, unit, sparse
         self.start = self.shown = time.monotonic()
-        self.steps = 0
+        self.done = self.last = 0
         self.terminal = sys.stderr.isatty()
 
     def __call__(self, start: str, step: int, elbo: float) -> None:
-        """Show step ``step`` of the ascent from ``start``, at ``elbo`` nats."""
+        """Show step ``step``, counted from 1, of the ascent from ``start``, at ``elbo`` nats."""
         now = time.monotonic()
-        self.steps += 1
+        self.done += step - self.last if step > self.last else step
+        self.last = step
         if now - self.shown < (0.2 if self.terminal else self.sparse):
             return
         self.shown = now
-        rate = self.steps / (now - self.start)
-        left = (self.total - step) / rate
-        line = f"{self.label} [{start}] step {step}/{self.total}  ELBO {elbo:.6f}  {rate:.1f} steps/s  <= {left:.0f} s left"
-        print(
-            f"\r\x1b[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr, flush=True
-        )
+        rate = self.done / (now - self.start)
+        left = f"{max(self.total - step, 0) / rate:.0f}" if rate else "?"
+        line = f"{self.label} [{start}] {step}/{self.total} {self.unit}  ELBO {elbo:.6f}"
+        line += f"  {rate:.1f} {self.unit}/s  <= {left} s left"
+        if self.terminal:
+            line = f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}"
+        print(line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """End the line on a terminal."""

@@ -1,6 +1,7 @@
 """The configuration: experiments, their data and families, checked before any job runs."""
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,44 @@ import yaml
 
 from avigap import families, models
 from avigap.errors import InputError
-from avigap.settings import check_settings
+from avigap.families import Family
+from avigap.settings import check_settings, text_hint
 from avigap.starts import fit_settings
+
+TYPES = {"object": "a mapping of names to values", "array": "a list", "integer": "a whole number", "string": "a text"}
+
+
+def check_repeated_keys(paths: Iterable[Path]) -> None:
+    """Raise if a mapping in a YAML or JSON file has a key twice, of which the parser would silently keep the last.
+
+    Raises
+    ------
+    InputError
+        With the file, the line and the key.
+    """
+    for path in paths:
+        try:
+            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue  # whoever loads the file says what is wrong with it
+        for mapping in _mappings(root, set()):
+            names = [(key.tag, str(key.value)) for key, _ in mapping.value]
+            for (key, _), name in zip(mapping.value, names, strict=True):
+                if (times := names.count(name)) > 1:
+                    raise InputError(f"{path.name} line {key.start_mark.line + 1}: {name[1]!r} is given {times} times")
+
+
+def _mappings(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.MappingNode]:
+    if node is None or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        for _, value in node.value:
+            yield from _mappings(value, seen)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _mappings(value, seen)
 
 
 def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> None:
@@ -30,13 +67,11 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
     InputError
         With one sentence that names the culprit and what is allowed.
     """
-    schema = yaml.safe_load(schema_path.read_text())
+    schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path)))
     if errors:
         raise InputError(_sentence(errors[0]))
     config.setdefault("root", schema["properties"]["root"]["default"])
-    if ".." in Path(config["root"]).parts:
-        raise InputError(f"root must stay inside the project folder, got {config['root']!r}")
     for name, experiment in config["experiments"].items():
         try:
             _check_experiment(experiment, folder)
@@ -46,50 +81,66 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
 
 def _sentence(error: jsonschema.ValidationError) -> str:
     """Return the place of a schema error and what is allowed there, without the schema itself."""
-    place = ".".join(map(str, error.path)) or "the top level"
+    place = ".".join(map(str, error.absolute_path)) or "the top level"
+    found: Any = error.instance
+    limit: Any = error.validator_value
+    schema: Any = error.schema
+    if "propertyNames" in error.schema_path:
+        return f"{place}: the name {found!r} must consist {schema['$comment']}"
     if error.validator == "additionalProperties":
-        allowed = sorted(error.schema["properties"])
-        unknown = sorted(set(error.instance) - set(allowed))
-        return f"{place}: unknown key {', '.join(map(repr, unknown))}; allowed: {', '.join(allowed)}"
+        unknown = ", ".join(sorted(repr(name) for name in found if name not in schema["properties"]))
+        return f"{place}: unknown key {unknown}; allowed: {', '.join(sorted(schema['properties']))}"
+    if error.validator == "required":
+        return f"{place} lacks {', '.join(repr(name) for name in limit if name not in found)}"
     if error.validator in ("minProperties", "minItems"):
         return f"{place}: at least one entry is needed"
-    if "propertyNames" in error.schema_path:
-        return f"{place}: the name {error.instance!r} must be lower-case letters, digits and _, starting with a letter"
-    return f"{place}: {error.message}"
+    wanted = {
+        "type": TYPES.get(str(limit), str(limit)),
+        "minimum": f"at least {limit}",
+        "maximum": f"at most {limit}",
+        "uniqueItems": "a list that repeats no value",
+        "pattern": schema.get("$comment"),
+    }[str(error.validator)]
+    return f"{place} must be {wanted}, got {reprlib.repr(found)}{text_hint(found)}"
 
 
 def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
     experiment.setdefault("settings", {})
     experiment.setdefault("fit", {})
-    data = experiment["data"]
-    if ("simulate" in data) == ("file" in data):
-        raise InputError("data needs either 'simulate' or 'file'")
-    if "simulate" in data:
-        if "num_obs" in data:
-            raise InputError("num_obs of simulated data belongs under 'simulate'")
-        data["simulate"].setdefault("seeds", 5)
-    elif not (folder / data["file"]).is_file():
-        raise InputError(f"data file {data['file']!r} does not exist")
     model = models.load(experiment["model"])
     check_settings(f"model {experiment['model']!r}", model.program, experiment["settings"])
     check_settings("fit", fit_settings, experiment["fit"])
-    sizes = data.get("num_obs", []) if "file" in data else data["simulate"]["num_obs"]
+    sizes = _check_data(experiment["data"], folder)
     for name, family in experiment["families"].items():
         try:
-            built = families.build(family)
+            _check_window(families.build(family), model.lead, sizes)
         except InputError as error:
             raise InputError(f"family {name!r}: {error}") from None
-        _check_window(name, built.inputs, model.lead, sizes)
 
 
-def _check_window(name: str, inputs: tuple[int, ...], lead: int, sizes: list[int]) -> None:
-    span = max(0, *inputs) - min(0, *inputs) + 1
-    for size in sizes:
-        if span > size + lead:
-            raise InputError(f"family {name!r}: its window spans {span} rows, num_obs {size} has only {size + lead}")
+def _check_data(data: dict[str, Any], folder: Path) -> list[int]:
+    """Return the numbers of observations that a ``data`` block names, of which it converts 10.0 to 10."""
+    if ("simulate" in data) == ("file" in data):
+        raise InputError("data needs either 'simulate' or 'file'")
+    if "file" in data:
+        if not (folder / data["file"]).is_file():
+            raise InputError(f"data file {data['file']!r} does not exist, or is not a file")
+        block = data
+    else:
+        if "num_obs" in data:
+            raise InputError("num_obs of simulated data belongs under 'simulate'")
+        block = data["simulate"]
+        block["seeds"] = int(block.get("seeds", 5))
+    if "num_obs" in block:
+        block["num_obs"] = list(map(int, block["num_obs"]))
+    sizes: list[int] = block.get("num_obs", [])
+    return sizes
 
 
-def experiment_of(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return one experiment of a checked configuration."""
-    experiment: Mapping[str, Any] = config["experiments"][name]
-    return experiment
+def _check_window(family: Family, lead: int, sizes: list[int]) -> None:
+    """Raise if no position of the smallest data set has its whole window inside the data."""
+    if family.infer is None or not sizes:
+        return
+    first, last = max(0, -lead - min(family.inputs)), min(sizes) - 1 - max(0, *family.inputs)
+    if first > last:
+        raise InputError(f"inputs {list(family.inputs)} are wider than the data: num_obs {min(sizes)} is too small")

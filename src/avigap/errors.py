@@ -1,11 +1,13 @@
 """The one exception that a user is meant to read."""
 
+from collections.abc import Iterable
+
 
 class InputError(ValueError):
     """A value given by the user is not allowed; the message names it and what is allowed, in one sentence."""
 
 
-def unknown(kind: str, name: object, available: object) -> InputError:
+def unknown(kind: str, name: object, available: Iterable[object]) -> InputError:
     """Return the error for a misspelt name, with the names that exist.
 
     Parameters
@@ -15,6 +17,7 @@ def unknown(kind: str, name: object, available: object) -> InputError:
     name
         The name that was not found.
     available
-        Iterable of the names that exist.
+        The names that exist.
     """
-    return InputError(f"unknown {kind} {name!r}; available: {', '.join(sorted(map(str, available)))}")  # type: ignore[call-overload]
+    names = ", ".join(sorted(map(str, available))) or "none"
+    return InputError(f"unknown {kind} {name!r}; available: {names}")

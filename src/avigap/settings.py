@@ -1,6 +1,7 @@
 """Settings of models and families, checked against the signature of the function that takes them."""
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from types import NoneType, UnionType
@@ -73,11 +74,26 @@ def _check_scalar(what: str, value: Any, hint: Any) -> Any:
     names = {float: "a finite number", int: "a whole number", bool: "true or false", str: "a text"}
     if hint not in names:
         return value
-    numeric = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    fits = {float: numeric, int: numeric and float(value).is_integer(), bool: isinstance(value, bool)}
+    numeric = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    fits = {float: numeric, int: numeric and value == value // 1, bool: isinstance(value, bool)}
     if not fits.get(hint, isinstance(value, hint)):
-        raise InputError(f"{what} must be {names[hint]}, got {value!r}")
-    return hint(value)
+        raise InputError(f"{what} must be {names[hint]}, got {reprlib.repr(value)}{text_hint(value)}")
+    try:
+        return hint(value)
+    except OverflowError:
+        raise InputError(f"{what} must be {names[hint]}, got {reprlib.repr(value)}") from None
+
+
+def text_hint(value: Any) -> str:
+    """Return what to write instead of a text that spells a number, as 1e-3 is in YAML; empty for anything else."""
+    try:
+        number = float(value) if isinstance(value, str) else math.nan
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        return ""
+    whole = number.is_integer() and abs(number) < 1e15
+    return f", which is read as a text: write {int(number) if whole else f'{number:#}'}"
 
 
 def _check_range(what: str, value: Any, limit: Any) -> Any:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from avigap.config import check_config
+from avigap.config import check_config, check_repeated_keys
 from avigap.errors import InputError
+from avigap.sources import imported_files
 
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parents[1]
 
 try:
+    check_repeated_keys(map(Path, workflow.configfiles))
     check_config(config, ROOT / "workflow/schemas/config.schema.yaml", Path.cwd())
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
@@ -19,9 +21,18 @@ PREFIX = "" if config["root"] == "." else f"{config['root']}/"
 RESULTS, FIGURES, LOGS, BENCHMARKS = (PREFIX + name for name in ("results", "figures", "logs", "benchmarks"))
 
 
-def sources(*patterns):
-    """Package files that a step depends on, as inputs: their content decides whether it runs again."""
-    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in (ROOT / "src/avigap").glob(pattern))
+def package_files(stem, *modules):
+    """Package files that scripts/<stem>.py imports, with modules that it finds by name: their content decides on reruns."""
+    programs = [ROOT / f"scripts/{stem}.py", *(ROOT / f"src/avigap/{module}.py" for module in modules)]
+    return [str(path.relative_to(ROOT)) for path in imported_files(programs, ROOT / "src/avigap")]
+
+
+def model_file(wildcards):
+    return f"models/{EXPERIMENTS[wildcards.experiment]['model']}"
+
+
+def family_file(wildcards):
+    return f"families/{EXPERIMENTS[wildcards.experiment]['families'][wildcards.family]['kind']}"
 
 
 def any_of(names):
@@ -33,11 +44,15 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
+def sources(*patterns):
+    """Package files by pattern."""
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in (ROOT / "src/avigap").glob(pattern))
+
+
 SIMULATED = [name for name, entry in EXPERIMENTS.items() if "simulate" in entry["data"]]
 IMPORTED = [name for name, entry in EXPERIMENTS.items() if "file" in entry["data"]]
 FITS = [f"{RESULTS}/{name}/avi/{family}.nc" for name, entry in EXPERIMENTS.items() for family in entry["families"]]
 
-CORE = sources("core.py", "errors.py", "settings.py", "priors.py", "io.py", "cli.py", "models/*.py")
 FITTING = sorted(set(sources("*.py", "models/*.py", "families/*.py")) - set(sources("plots*.py", "config.py")))
 
 

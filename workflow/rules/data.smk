@@ -1,7 +1,7 @@
 rule simulate:
     input:
         script="scripts/simulate.py",
-        package=CORE,
+        package=lambda w: package_files("simulate", model_file(w)),
     output:
         f"{RESULTS}/{{experiment}}/data.nc",
     log:
@@ -10,9 +10,9 @@ rule simulate:
         f"{BENCHMARKS}/simulate/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(SIMULATED),
-    threads: 1
     conda:
         "../../envs/avigap.yaml"
+    threads: 1
     params:
         model=lambda w: EXPERIMENTS[w.experiment]["model"],
         settings=lambda w: as_json(EXPERIMENTS[w.experiment]["settings"]),
@@ -26,7 +26,7 @@ rule simulate:
 rule import_data:
     input:
         script="scripts/import_data.py",
-        package=CORE,
+        package=lambda w: package_files("import_data", model_file(w)),
         data=lambda w: EXPERIMENTS[w.experiment]["data"]["file"],
     output:
         f"{RESULTS}/{{experiment}}/data.nc",
@@ -36,9 +36,9 @@ rule import_data:
         f"{BENCHMARKS}/import_data/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=any_of(IMPORTED),
-    threads: 1
     conda:
         "../../envs/avigap.yaml"
+    threads: 1
     params:
         model=lambda w: EXPERIMENTS[w.experiment]["model"],
         settings=lambda w: as_json(EXPERIMENTS[w.experiment]["settings"]),

@@ -1,7 +1,7 @@
 rule fit_fvi:
     input:
         script="scripts/fit_fvi.py",
-        package=FITTING,
+        package=lambda w: package_files("fit_fvi", model_file(w)),
         data=f"{RESULTS}/{{experiment}}/data.nc",
     output:
         f"{RESULTS}/{{experiment}}/fvi.nc",
@@ -9,9 +9,9 @@ rule fit_fvi:
         f"{LOGS}/fit_fvi/{{experiment}}.log",
     benchmark:
         f"{BENCHMARKS}/fit_fvi/{{experiment}}.tsv"
-    threads: 1
     conda:
         "../../envs/avigap.yaml"
+    threads: 1
     shell:
         "NPROC={threads} python {input.script:q} --data {input.data:q} --output {output:q} > {log:q} 2>&1"
 
@@ -19,7 +19,7 @@ rule fit_fvi:
 rule fit_avi:
     input:
         script="scripts/fit_avi.py",
-        package=FITTING,
+        package=lambda w: package_files("fit_avi", model_file(w), family_file(w)),
         data=f"{RESULTS}/{{experiment}}/data.nc",
         fvi=f"{RESULTS}/{{experiment}}/fvi.nc",
     output:
@@ -28,9 +28,9 @@ rule fit_avi:
         f"{LOGS}/fit_avi/{{experiment}}/{{family}}.log",
     benchmark:
         f"{BENCHMARKS}/fit_avi/{{experiment}}/{{family}}.tsv"
-    threads: 1
     conda:
         "../../envs/avigap.yaml"
+    threads: 1
     params:
         family=lambda w: as_json(EXPERIMENTS[w.experiment]["families"][w.family]),
         fit=lambda w: as_json(EXPERIMENTS[w.experiment]["fit"]),
@@ -42,7 +42,7 @@ rule fit_avi:
 rule summarise_gap:
     input:
         script="scripts/summarise_gap.py",
-        package=FITTING,
+        package=package_files("summarise_gap"),
         fits=FITS,
     output:
         f"{RESULTS}/gap.csv",
@@ -50,8 +50,8 @@ rule summarise_gap:
         f"{LOGS}/summarise_gap.log",
     benchmark:
         f"{BENCHMARKS}/summarise_gap.tsv"
-    threads: 1
     conda:
         "../../envs/avigap.yaml"
+    threads: 1
     shell:
         "NPROC={threads} python {input.script:q} --fits {input.fits:q} --output {output:q} > {log:q} 2>&1"

@@ -1,0 +1,223 @@
+"""Data sets: drawn by a model or imported from a file, one node each in a netCDF tree.
+
+A file holds one data set (groups at the root) or many (one child node each). Groups follow the ArviZ schema:
+``observed_data`` (x by row) and ``prior`` (the latents that a simulation drew); ``held_out`` repeats the first for the
+second data set of a simulation.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from arviz_base import dict_to_dataset
+from jaxtyping import Float
+
+from avigap import models
+from avigap.core import Joint, bind
+from avigap.errors import InputError
+from avigap.files import check_input, read_tree, reading, write_tree
+from avigap.settings import check_settings
+
+LARGEST = 1e15
+"""Sizes of x beyond it are refused: there float64 cannot tell numbers apart that differ by 1, the models' noise."""
+
+NOT_A_NUMBER = f"not a finite number of size {LARGEST:.0e} at most"
+NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf5")
+
+
+class DataSet(NamedTuple):
+    """One data set: rows of x, the model that scores them, and for a simulation its latents and a second draw."""
+
+    model: str
+    settings: dict[str, Any]
+    x: Float[np.ndarray, " M"]
+    seed: int | None = None
+    latents: Mapping[str, np.ndarray] = {}
+    held_out_x: Float[np.ndarray, " M"] | None = None
+
+    @property
+    def joint(self) -> Joint:
+        """The model with this data set's settings."""
+        return bind(models.load(self.model), self.settings)
+
+    @property
+    def num_obs(self) -> int:
+        """Number of local latents."""
+        return len(self.x) - models.load(self.model).lead
+
+    @property
+    def name(self) -> str:
+        """Name of its node in a file."""
+        return f"n{self.num_obs}_s{self.seed if self.seed is not None else 'imported'}"
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a fit must share with its data: model, settings and the checksum of x."""
+        checksum = hashlib.sha256(np.ascontiguousarray(self.x, dtype="<f8").tobytes()).hexdigest()[:16]
+        return {"model": self.model, "settings": json.dumps(self.settings, sort_keys=True), "x_sha256": checksum}
+
+    def first(self, num_obs: int) -> "DataSet":
+        """Return the data set cut to its first ``num_obs`` local latents; the saw series keeps x_0 as well.
+
+        Raises
+        ------
+        InputError
+            If it has fewer.
+        """
+        if num_obs > self.num_obs:
+            raise InputError(f"num_obs must be at most the {self.num_obs} that the data have, got {num_obs}")
+        return self._replace(x=self.x[: len(self.x) - self.num_obs + num_obs], latents={}, held_out_x=None)
+
+
+def node_of(data: DataSet, together: Sequence[DataSet]) -> str:
+    """Return the path of a data set's node in the file of several: the root if it is alone."""
+    return "" if len(together) == 1 else f"/{data.name}"
+
+
+def nodes_with(tree: xr.DataTree, group: str) -> list[xr.DataTree]:
+    """Return the nodes that hold a group, each the tree of one data set, in the order of the file."""
+    nodes = (tree, *(child for name, child in tree.children.items() if name != "held_out"))
+    return [node for node in nodes if group in node.children]
+
+
+def _arviz_group(values: Mapping[str, np.ndarray], sample_dims: Sequence[str], dim: str) -> xr.Dataset:
+    """Return an ArviZ group without its time of creation (files of equal content are equal) and without indices."""
+    dims: dict[Hashable, Sequence[Hashable]] = {k: [dim] * (v.ndim - len(sample_dims)) for k, v in values.items()}
+    group: xr.Dataset = dict_to_dataset(dict(values), dims=dims, sample_dims=list(sample_dims))
+    del group.attrs["created_at"]
+    return group.drop_vars(dim, errors="ignore")
+
+
+def write_data(path: Path, data: Sequence[DataSet], inputs: Sequence[Path] = ()) -> None:
+    """Write data sets; a single one puts its groups at the root of the file.
+
+    Raises
+    ------
+    InputError
+        If a value is not a finite number, or too large, as a simulation with a huge scale draws.
+    """
+    groups: dict[str, xr.Dataset] = {}
+    for each in data:
+        _check_rows(each)
+        node = node_of(each, data)
+        seed = {} if each.seed is None else {"seed": each.seed}
+        groups[f"{node}/observed_data"] = _arviz_group({"x": each.x}, (), "row").assign_attrs(each.identity | seed)
+        if each.latents:
+            draws = {name: value[None, None] for name, value in each.latents.items()}
+            groups[f"{node}/prior"] = _arviz_group(draws, ("chain", "draw"), "obs")
+        if each.held_out_x is not None:
+            groups[f"{node}/held_out/observed_data"] = _arviz_group({"x": each.held_out_x}, (), "row")
+    write_tree(path, "data", groups, inputs)
+
+
+def read_data(path: Path) -> list[DataSet]:
+    """Return the data sets of a file.
+
+    Raises
+    ------
+    InputError
+        If the file is not one that :func:`write_data` wrote, or holds values that its model does not take.
+    """
+    tree = read_tree(path, "data")
+    with reading(path, "data"):
+        data = [_read_node(node) for node in nodes_with(tree, "observed_data")]
+        if not data:
+            raise InputError("no data set in it, no group observed_data")
+    return data
+
+
+def _read_node(node: xr.DataTree) -> DataSet:
+    observed = node.children["observed_data"].to_dataset()
+    model, settings = str(observed.attrs["model"]), json.loads(observed.attrs["settings"])
+    settings = check_settings(f"model {model!r}", models.load(model).program, settings)
+    prior = node.children.get("prior")
+    latents = {} if prior is None else {str(k): v.values[0, 0] for k, v in prior.data_vars.items()}
+    second = node.children.get("held_out")
+    held_out = None if second is None else second.children["observed_data"].to_dataset()["x"].values
+    seed = observed.attrs.get("seed")
+    data = DataSet(model, settings, observed["x"].values, None if seed is None else int(seed), latents, held_out)
+    _check_rows(data)
+    return data
+
+
+def _check_rows(data: DataSet) -> None:
+    """Raise unless x, and the held-out x, are vectors of usable numbers with at least one latent."""
+    for x in (data.x, data.x if data.held_out_x is None else data.held_out_x):
+        if x.ndim != 1 or x.dtype.kind != "f" or data.num_obs < 1 or not (np.abs(x) <= LARGEST).all():
+            raise InputError(
+                f"x of data set {data.name} must be a vector of finite numbers of size {LARGEST:.0e} at most"
+            )
+
+
+def import_data(path: Path, model: str, settings: dict[str, Any]) -> DataSet:
+    """Return the data set in a CSV file with a column ``x``, or in a netCDF file with a variable ``x``.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, ragged, lacks the column, or has values that are not finite numbers.
+    """
+    check_input(path)
+    lead = models.load(model).lead
+    with path.open("rb") as stream:
+        magic = stream.read(8)
+    is_netcdf = path.suffix.lower() in NETCDF_SUFFIXES or magic.startswith((b"\x89HDF", b"CDF"))
+    x = _read_netcdf(path, "x", magic) if is_netcdf else _read_csv(path, "x")
+    if len(x) <= lead:
+        raise InputError(f"{path} has {len(x)} rows of x; model {model!r} needs at least {lead + 1}")
+    return DataSet(model, settings, x)
+
+
+def _read_netcdf(path: Path, name: str, magic: bytes) -> Float[np.ndarray, " M"]:
+    try:
+        engine = "scipy" if magic.startswith(b"CDF") else "h5netcdf"
+        with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
+            data = opened.load()
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
+    if name not in data:
+        raise InputError(f"{path} has no variable {name!r}; it has {', '.join(map(repr, data)) or 'none'}")
+    values = data[name].values
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        found = f"{values.dtype} of shape {values.shape}"
+        raise InputError(f"{path}: variable {name!r} must be a vector of numbers, got {found}")
+    bad = np.flatnonzero(~(np.abs(values.astype(float)) <= LARGEST))
+    if len(bad):
+        raise InputError(f"{path}: entry {bad[0]} of variable {name!r} is {values[bad[0]]}, {NOT_A_NUMBER}")
+    return values.astype(float)
+
+
+def _read_csv(path: Path, column: str) -> Float[np.ndarray, " M"]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.reader(stream, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a CSV text file: {error}") from error
+    while rows and not rows[-1]:
+        rows.pop()
+    header, *body = rows or [[]]
+    if header.count(column) != 1:
+        found = ", ".join(map(repr, header)) or "none"
+        raise InputError(f"{path} needs one column {column!r}; the columns of its first line are {found}")
+    place, values = header.index(column), np.empty(len(body))
+    for index, row in enumerate(body):
+        where = f"{path}: line {index + 2}"
+        if len(row) != len(header):
+            raise InputError(f"{where} has {len(row)} fields where the first line has {len(header)}")
+        values[index] = _number(row[place])
+        if not abs(values[index]) <= LARGEST:
+            raise InputError(f"{where}: {column} is {row[place]!r}, {NOT_A_NUMBER}")
+    return values
+
+
+def _number(text: str) -> float:
+    """Return the number that a text spells in ASCII, NaN if it spells none."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else float("nan")
+    except ValueError:
+        return float("nan")

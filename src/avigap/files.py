@@ -1,0 +1,168 @@
+"""Files that are written whole or not at all: netCDF trees of labelled arrays, with what produced them."""
+
+import glob
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import xarray as xr
+
+from avigap.errors import InputError
+
+WRITERS = {"data": "simulate.py or import_data.py", "fvi": "fit_fvi.py", "avi": "fit_avi.py"}
+"""Kinds of files, and the scripts that write them."""
+
+
+def check_output(path: Path, inputs: Sequence[Path] = ()) -> None:
+    """Raise unless ``path`` can be written: called before the work, not after it.
+
+    Raises
+    ------
+    InputError
+        If ``path`` is a folder or one of the inputs, or its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise InputError(f"--output {path} is a folder; the name of a file is needed")
+    if path.resolve() in [each.resolve() for each in inputs]:
+        raise InputError(f"--output {path} is an input as well; another name is needed")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"--output {path} cannot be written: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"--output {path} cannot be written: no permission to write in {folder}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside ``path`` to write to; it becomes ``path`` at the end, or goes after an error.
+
+    What a process killed with -9 left behind for the same ``path`` goes too.
+
+    Raises
+    ------
+    InputError
+        If the file system refuses, as a full disk does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        if not _is_alive(left_over.name.split(".")[-2]):
+            left_over.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_tree(path: Path, kind: str, groups: Mapping[str, xr.Dataset], inputs: Sequence[Path] = ()) -> None:
+    """Write groups to a netCDF file, whole or not at all, with its kind and provenance at the root.
+
+    The file is made in memory first: the HDF5 library itself may crash where the disk is full.
+    """
+    tree = xr.DataTree.from_dict(dict(groups))
+    tree.attrs = {"avigap_kind": kind, **provenance(inputs)}
+    content = tree.to_netcdf(engine="h5netcdf")
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def read_tree(path: Path, kind: str) -> xr.DataTree:
+    """Return the tree of a file that this package wrote, in memory.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty, not netCDF, truncated, or of another kind.
+    """
+    check_input(path)
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as opened:
+            tree = opened.load()
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
+    if (found := tree.attrs.get("avigap_kind")) != kind:
+        found = f"a file written by {WRITERS[found]}" if found in WRITERS else "not a file of this package"
+        raise InputError(f"{path} is {found}; one written by {WRITERS[kind]} is needed")
+    return tree
+
+
+def check_input(path: Path) -> None:
+    """Raise unless ``path`` is a file with something in it that may be read.
+
+    Raises
+    ------
+    InputError
+        With what it is instead.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; a file is needed")
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if not path.is_file():
+        raise InputError(f"{path} is not a regular file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} cannot be read: no permission")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turn what goes wrong with the contents of a tree into an :class:`InputError` that names the file."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(f"{path} does not hold what {WRITERS[kind]} writes: edited, or of another version") from error
+
+
+def provenance(inputs: Sequence[Path] = ()) -> dict[str, str]:
+    """Return what produced a file: versions, git commit, device and the checksums of its inputs."""
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in inputs}
+    return {
+        "avigap_version": version("avigap"),
+        "git_commit": _git_commit(),
+        "jax_version": version("jax"),
+        "numpyro_version": version("numpyro"),
+        "numpy_version": version("numpy"),
+        "python_version": platform.python_version(),
+        "device": f"{jax.devices()[0].platform}:{jax.devices()[0].device_kind}",
+        "inputs_sha256": json.dumps(sums, sort_keys=True),
+    }
+
+
+def _git_commit() -> str:
+    """Return the commit of the package's checkout, with ``-dirty`` if files differ from it; ``none`` without one."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent)]
+    command += ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout.strip() or "none"
+    except (OSError, subprocess.TimeoutExpired):
+        return "none"
