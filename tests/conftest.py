@@ -26,3 +26,11 @@ def compilation_cache(tmp_path_factory):
         for name, value in settings.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture
+def full_compilation(quick_compilation):
+    """Compile as usual after all, for a test whose functions run long in a module that compiles quickly."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)

@@ -269,6 +269,19 @@ def test_file_of_the_kind_with_a_part_missing(folder, script, flag, good, tmp_pa
         refuse(folder, script, {flag: place}, str(place))
 
 
+def test_factors_of_another_size_are_refused(folder, tmp_path):
+    whole = xr.open_datatree(folder / "fvi.nc", engine="h5netcdf").load()
+    groups = {path: node.to_dataset() for path, node in whole.subtree_with_keys if path != "."}
+    tree = xr.DataTree.from_dict(
+        {path: group.isel(obs=slice(3), missing_dims="ignore") for path, group in groups.items()}
+    )
+    tree.attrs = whole.attrs
+    tree.to_netcdf(tmp_path / "short.nc", engine="h5netcdf")
+    refuse(
+        folder, "fit_avi", {"--fvi": tmp_path / "short.nc"}, "short.nc: the factors of data set n4_simported must have"
+    )
+
+
 def test_data_file_edited_to_hold_nan(folder, tmp_path):
     tree = xr.open_datatree(folder / "d.nc", engine="h5netcdf").load()
     tree["observed_data"] = tree["observed_data"].to_dataset().map(lambda x: x * np.nan, keep_attrs=True)

@@ -16,6 +16,7 @@ from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import MeanField, Model, bind
 from avigap.errors import InputError
 from avigap.gap import evaluate, fit_amortized, summary_row
+from avigap.optimum import fit_factorized
 from avigap.quadratic import bandwidth, hessian_diagonal
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, Problem, fit_settings
@@ -91,15 +92,15 @@ def test_the_factorized_family_has_no_gap(name, settings):
     assert found.start == "exact" and found.status == "converged" and found.num_failed == 0
     best = optimum(name, settings, NUM_OBS)
     assert found.best.elbo == pytest.approx(best.fit.elbo, rel=1e-13)
-    q = mean_field(bound(name, settings), families.build({"kind": "factorized"}), found.params, jnp.zeros(1))
-    assert q.loc["z"] == pytest.approx(np.asarray(best.fit.q.loc["z"]), abs=1e-12)
+    family, x = families.build({"kind": "factorized"}), jnp.asarray(data(name, settings, NUM_OBS))
+    q = mean_field(bound(name, settings), family, found.params, x)
+    for site, loc in best.fit.q.loc.items():
+        assert np.asarray(q.loc[site]) == pytest.approx(np.asarray(loc), abs=1e-12)
+        assert np.asarray(q.scale[site]) == pytest.approx(np.asarray(best.fit.q.scale[site]), rel=1e-12)
 
 
 def test_the_plain_start_of_the_factorized_family_is_what_a_local_method_reaches():
-    x = np.linspace(-33, 33, FEW)
-    from avigap.optimum import fit_factorized
-
-    joint = bound("nonlinear")
+    joint, x = bound("nonlinear"), np.linspace(-33, 33, FEW)
     found = fit_factorized(joint, jnp.asarray(x))
     assert found.other_basin > 0
     result = fit(Problem(joint, jnp.asarray(x), found.fit.q, found.local_q), {"kind": "factorized"})
@@ -139,12 +140,14 @@ def test_without_held_out_data_there_is_no_held_out_gap():
 def test_networks_of_the_pair_close_the_gap_of_the_saw_series(width):
     """The published runs lose 4 of 10 seeds of width 2 to dead units."""
     problem, config = problem_of("saw", {}, NUM_OBS, fresh=True), {"kind": "mlp", "width": width, "inputs": [-1, 0]}
+    held_out = []
     for seed in range(4):
         found = fit(problem, config, seed)
         assert_sound(found, NUM_OBS)
         assert found.best.gap < 1e-4 * NUM_OBS
         assert found.num_starts == 2 and found.num_failed == 0
-        assert -1e-6 < found.held_out < 0.1 * NUM_OBS
+        held_out.append(found.held_out)
+    assert -1e-9 < min(held_out) < 0.02 * NUM_OBS and np.isfinite(held_out).all()
 
 
 def test_networks_of_the_current_row_do_not_close_the_gap_of_the_saw_series():
@@ -195,29 +198,31 @@ def test_a_constant_leaves_a_gap_on_the_nonlinear_model(nonlinear):
     assert constant.status == "converged" and constant.best.gap > 0.1 * FEW
 
 
-@pytest.mark.parametrize(("width", "max_steps"), [(4, 40), (16, 12)])
-def test_no_run_of_ten_seeds_explodes_on_the_nonlinear_model(nonlinear, width, max_steps):
-    """The published runs of width 16 hold one of 8e14 nats, those of 24 and 32 seven NaN."""
+@pytest.mark.usefixtures("full_compilation")
+def test_no_run_of_ten_seeds_explodes_on_the_nonlinear_model(nonlinear):
     problem, constant = nonlinear
-    config = {"kind": "mlp", "width": width, "heads": "separate"}
+    config = {"kind": "mlp", "width": 4, "heads": "separate"}
     for seed in range(10):
-        found = fit(problem, config, seed, fit_settings(starts=1, max_steps=max_steps))
+        found = fit(problem, config, seed, fit_settings(starts=1, max_steps=25))
         assert_sound(found, FEW)
         assert found.best.gap < 0.1 * constant.best.gap
 
 
-def test_the_widest_networks_of_the_paper_start_and_step_finitely(nonlinear):
+@pytest.mark.parametrize(("width", "num_climbs"), [(16, 10), (32, 1)])
+def test_plain_starts_of_wide_networks_step_up_from_finite_values(nonlinear, width, num_climbs):
+    """The published runs of width 16 hold one of 8e14 nats, those of widths 24 and 32 seven NaN in 20."""
     problem, constant = nonlinear
     joint, x = problem[:2]
-    family, objective = families.build({"kind": "mlp", "width": 32, "heads": "separate"}), Objective("separable", 32)
+    family, objective = families.build({"kind": "mlp", "width": width, "heads": "separate"}), Objective("separable", 32)
     start = jax.jit(lambda key: initial(joint, family, x, key))
     value = jax.jit(lambda params: objective_value(objective, joint, x, mean_field(joint, family, params, x), None))
     starts = [start(jax.random.key(seed)) for seed in range(10)]
     values = np.array([float(value(params)) for params in starts])
     assert np.isfinite(values).all() and (values > 3 * constant.best.elbo).all()
-    found = ascend(objective, joint, family, starts[int(values.argmin())], x, max_steps=2)
-    assert np.isfinite(found.trace).all() and (np.diff(found.trace) > 0).all()
-    assert found.trace[-1] <= constant.best.elbo + constant.best.gap + 1e-6
+    for index in np.argsort(values)[:num_climbs]:
+        trace = ascend(objective, joint, family, starts[index], x, max_steps=2).trace
+        assert np.isfinite(trace).all() and (np.diff(trace) > 0).all()
+        assert trace[-1] <= constant.best.elbo + constant.best.gap + 1e-6
 
 
 # Small data sets
@@ -269,7 +274,7 @@ def test_a_model_without_a_deterministic_estimator_is_refused():
 
     joint = bind(Model(program, {}, shared=()), {})
     q = MeanField({"z": jnp.zeros((4, 2))}, {"z": jnp.ones((4, 2))})
-    with pytest.raises(InputError, match="no deterministic estimator applies: .*one scalar local latent"):
+    with pytest.raises(InputError, match=r"no deterministic estimator applies: .*one scalar local latent"):
         fit_amortized(Problem(joint, jnp.zeros(4), q), families.build(CONSTANT), jax.random.key(0))
 
 

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import arviz_base
 import jax
 import numpy as np
 import pytest
 import xarray as xr
-from programs import ROOT, environment
+from programs import environment
 
 from avigap import data, files, models
 from avigap.cli import named_key
@@ -75,7 +76,8 @@ def test_xarray_and_arviz_read_the_groups(tmp_path):
 
 
 def test_the_commit_is_that_of_the_checkout():
-    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
+    folder = str(Path(files.__file__).parent)
+    head = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True)
     expected = head.stdout.strip() if head.returncode == 0 else "none"
     assert files.provenance()["git_commit"].removesuffix("-dirty") == expected
 

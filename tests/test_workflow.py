@@ -187,6 +187,18 @@ def test_an_edited_model_or_family_runs_those_who_use_it(project, edit):
     }
 
 
+def test_jobs_name_the_model_and_the_family_that_they_find_by_name(project):
+    everything = yaml.safe_load((project.folder / "config.yaml").read_text())["experiments"]
+    for job in project.jobs:
+        place = Path(job.outputs[0]).parts
+        if job.rule in ("simulate", "import_data", "fit_fvi", "fit_avi"):
+            expected = {f"src/avigap/models/{everything[place[1]]['model']}.py"}
+            if job.rule == "fit_avi":
+                kind = everything[place[1]]["families"][Path(place[3]).stem]["kind"]
+                expected |= {f"src/avigap/families/{kind}.py"}
+            assert expected <= set(job.inputs)
+
+
 def test_a_new_model_or_family_runs_nothing_and_an_edited_script_its_rule(project, edit):
     edit("src/avigap/models/added.py", '"""New."""\n')
     edit("src/avigap/families/added.py", '"""New."""\n')

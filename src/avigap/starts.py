@@ -93,9 +93,9 @@ def make_starts(
     if few is problem:
         return starts
     ceiling = float(objective_value(objective, joint, few.x, few.optimum, None))
-    climb = partial(ascend, objective, joint, family, x=few.x, ceiling=ceiling)
-    limits = {"max_steps": settings.max_steps, "tolerance": settings.tolerance}
-    warm = {name: climb(params=params, **limits).params for name, params in starts.items()}
+    limits = settings.max_steps, settings.tolerance
+    climb = partial(ascend, objective, joint, family, x=few.x, max_steps=limits[0], tolerance=limits[1])
+    warm = {name: climb(params=params, ceiling=ceiling).params for name, params in starts.items()}
 
     def value(params: Variational) -> float:
         q = mean_field(joint, family, params, problem.x)
