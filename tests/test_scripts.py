@@ -4,7 +4,6 @@ import io as text
 import json
 import math
 import re
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from programs import ROOT, SCRIPTS, call, environment, start, succeed
+from programs import ROOT, call, start, succeed
 
 from avigap import cli, io
 from avigap.amortize import mean_field
@@ -208,13 +207,46 @@ def test_help_needs_no_traceback(tmp_path):
         assert done.code == 0 and "--output" in done.out and done.err == ""
 
 
-def test_a_reader_that_goes_away_is_no_traceback(many):
-    """``fit_fvi.py ... | head -0`` ends with one line, and without output."""
-    command = f"'{sys.executable}' '{SCRIPTS / 'fit_fvi.py'}' --data d.nc --output gone.nc"
-    pipe = ["bash", "-c", f"({command}; echo $? > code) | true"]
-    done = subprocess.run(pipe, cwd=many, capture_output=True, text=True, env=environment())
-    assert (many / "code").read_text().strip() not in ("", "0") and not (many / "gone.nc").exists()
-    assert "Traceback" not in done.stderr and "Broken pipe" in done.stderr and len(done.stderr.splitlines()) == 1
+REFUSED = [
+    (BrokenPipeError(32, "Broken pipe"), "step.py: [Errno 32] Broken pipe"),
+    (PermissionError(13, "Permission denied", "d.nc"), "step.py: d.nc: Permission denied"),
+    (MemoryError("Unable to allocate 8 TiB"), "step.py: not enough memory: Unable to allocate 8 TiB"),
+    (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 8 TiB"), "step.py: not enough memory: RESOURCE_EXHAUSTED: 8 TiB"),
+]
+
+
+@pytest.fixture
+def step(monkeypatch):
+    """Run a main function as the program step.py, without a change to this process's signals."""
+    monkeypatch.setattr(sys, "argv", ["/somewhere/step.py"])
+    monkeypatch.setattr(cli.signal, "signal", lambda number, handler: None)
+
+    def run(error):
+        def main():
+            raise error
+
+        cli.run(main)
+
+    return run
+
+
+@pytest.mark.parametrize(("error", "sentence"), REFUSED)
+def test_what_the_system_refuses_is_a_sentence(step, error, sentence):
+    """The interpreter prints the text of SystemExit and exits with 1."""
+    with pytest.raises(SystemExit) as caught:
+        step(error)
+    assert caught.value.code == sentence
+
+
+def test_an_interruption_is_a_sentence(step, capsys):
+    with pytest.raises(SystemExit) as caught:
+        step(KeyboardInterrupt())
+    assert (caught.value.code, capsys.readouterr().err) == (130, "step.py: stopped by SIGINT\n")
+
+
+def test_a_bug_keeps_its_traceback(step):
+    with pytest.raises(ZeroDivisionError):
+        step(ZeroDivisionError())
 
 
 def test_a_number_that_json_lacks_is_null(capsys):

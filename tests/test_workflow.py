@@ -295,8 +295,7 @@ experiments:
     data: {simulate: {num_obs: [10], seeds: 1}}
     families:
       affine: {kind: polynomial, degree: 1}
-      network: {kind: mlp, width: 1, depth: 1}
-    fit: {starts: 1, max_steps: 10}
+      constant: {kind: constant}
 """
 TABLE = "results/gap.csv"
 
@@ -316,7 +315,7 @@ def table(project):
 
 
 def test_the_table_does_not_depend_on_cores_or_on_a_killed_job(tiny):
-    """Two cores, undisturbed; and one core, where the job of the network is killed with -9 and run again."""
+    """Two cores, undisturbed; and one core, where the job of a family is killed with -9 and run again."""
     undisturbed, disturbed = tiny
     undisturbed.run("--cores", "2", TABLE)
     if (cache := undisturbed.folder / ".jax_cache").exists():
@@ -324,12 +323,12 @@ def test_the_table_does_not_depend_on_cores_or_on_a_killed_job(tiny):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--quiet", "all", "--", TABLE]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, cwd=disturbed.folder, env=disturbed.variables, **quiet) as running:
-        os.kill(job_of(running.pid, "fit_avi.py", "network.nc"), signal.SIGKILL)
+        os.kill(job_of(running.pid, "fit_avi.py", "constant.nc"), signal.SIGKILL)
         assert running.wait(timeout=120) == 1
     fits = disturbed.folder / "results/linear/avi"
     assert [path.name for path in fits.iterdir()] == ["affine.nc"], "a killed job has no output, the others go on"
     jobs = jobs_in(disturbed.run("--cores", "1", TABLE))
-    assert [job.outputs for job in jobs] == [["results/linear/avi/network.nc"], [TABLE]]
+    assert [job.outputs for job in jobs] == [["results/linear/avi/constant.nc"], [TABLE]]
     assert table(disturbed) == table(undisturbed)
     assert len(table(disturbed).splitlines()) == 3
 

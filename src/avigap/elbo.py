@@ -22,6 +22,7 @@ from avigap.guide import mean_field_guide
 from avigap.quadratic import bandwidth, hessian_diagonal, is_quadratic, quadratic_value
 from avigap.separable import NUM_NODES, NUM_SHARED_NODES, gauss_hermite_rows, is_separable
 
+ESTIMATORS = ("quadratic", "gauss_hermite", "monte_carlo")
 MAX_SHARED = 2
 """Shared latents that the outer tensor rule takes."""
 
@@ -75,6 +76,8 @@ def supports(estimator: str, joint: Joint, x: Array) -> Support:
     InputError
         If there is no such estimator.
     """
+    if estimator not in ESTIMATORS:
+        raise unknown("estimator", estimator, ESTIMATORS)
     if estimator == "monte_carlo":
         return Support(True, "Monte Carlo applies to every program that NumPyro can score")
     if len(joint.local) != 1 or len(latent_shapes(joint, joint.num_obs(x))[joint.local[0]]) != 1:
@@ -85,10 +88,8 @@ def supports(estimator: str, joint: Joint, x: Array) -> Support:
         if bandwidth(joint) is None:
             return Support(False, "the coupling of the local latents grows with N")
         return Support(True, "the log joint is a quadratic function of the latents with a banded Hessian")
-    if estimator == "gauss_hermite":
-        if len(joint.shared) > MAX_SHARED:
-            return Support(False, f"{len(joint.shared)} shared latents; the outer rule takes at most {MAX_SHARED}")
-        if not is_separable(joint, x):
-            return Support(False, "given the shared latents the log joint is not a sum over observations")
-        return Support(True, "given the shared latents the log joint is a sum of functions of one scalar z_n each")
-    raise unknown("estimator", estimator, ("quadratic", "gauss_hermite", "monte_carlo"))
+    if len(joint.shared) > MAX_SHARED:
+        return Support(False, f"{len(joint.shared)} shared latents; the outer rule takes at most {MAX_SHARED}")
+    if not is_separable(joint, x):
+        return Support(False, "given the shared latents the log joint is not a sum over observations")
+    return Support(True, "given the shared latents the log joint is a sum of functions of one scalar z_n each")

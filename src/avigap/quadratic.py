@@ -77,7 +77,7 @@ def is_quadratic(joint: Joint, x: Array) -> bool:
     random = np.random.default_rng(0)
     for _ in range(2):
         step = {site: random.standard_normal(shape) for site, shape in shapes.items()}
-        low, centre, high = (_gradient(joint, head, {s: t * v for s, v in step.items()}) for t in (-1.0, 0.0, 1.0))
+        low, centre, high = (_gradient(joint, head, {s: t * v for s, v in step.items()}) for t in (0.0, 1.0, 2.0))
         for site in shapes:
             bend = np.asarray(low[site]) - 2 * np.asarray(centre[site]) + np.asarray(high[site])
             if np.max(np.abs(bend)) > 1e-8 * (1 + np.max(np.abs(centre[site]))):

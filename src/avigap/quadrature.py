@@ -27,7 +27,7 @@ def gauss_hermite_rule(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
 def tensor_rule(num_nodes: int, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes (J^S, S) and weights (J^S,) of the tensor rule for S = ``dimension`` standard normals."""
     nodes, weights = gauss_hermite_rule(num_nodes)
-    grid = np.array(list(product(nodes, repeat=dimension))).reshape(-1, dimension)
+    grid = np.array(list(product(nodes, repeat=dimension))).reshape(num_nodes**dimension, dimension)
     return grid, np.array([np.prod(w) for w in product(weights, repeat=dimension)])
 
 

@@ -186,7 +186,7 @@ def trapezoid_value(joint: Joint, x: Array, q: MeanField) -> Float[Array, ""]:
     u_local = np.linspace(-8.1, 8.1, 109)
     u_shared = np.linspace(-7.2, 7.2, 19)
     density = [np.exp(-0.5 * u**2) / np.exp(-0.5 * u**2).sum() for u in (u_local, u_shared)]
-    nodes = np.array(list(product(u_shared, repeat=num_shared))).reshape(-1, num_shared)
+    nodes = np.array(list(product(u_shared, repeat=num_shared))).reshape(len(u_shared) ** num_shared, num_shared)
     weights = np.array([np.prod(w) for w in product(density[1], repeat=num_shared)])
     loc, scale = shared_arrays(joint, q)
     site = joint.local[0]
