@@ -74,7 +74,7 @@ lock: ## solve pyproject.toml again into envs/requirements.lock (needs a package
 	"$$tool/venv/bin/python" -m pip install --quiet 'uv>=0.9'; \
 	cp envs/requirements.lock "$$tool/requirements.lock"; \
 	"$$tool/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
-		--no-header --annotation-style line --output-file "$$tool/requirements.lock" pyproject.toml $(ARGS); \
+		--no-header --no-strip-extras --annotation-style line --output-file "$$tool/requirements.lock" pyproject.toml $(ARGS); \
 	{ echo '# Every package of the environment, direct and indirect, with the hashes of its files, for Python 3.11 and later.'; \
 	  echo '# Made from pyproject.toml by `make lock`; not to be edited by hand. envs/avigap.yaml repeats the direct ones.'; \
 	  cat "$$tool/requirements.lock"; } > envs/requirements.lock.new; \
@@ -108,6 +108,6 @@ $(STAMP): envs/requirements.lock pyproject.toml
 		$(PYTHON) -m venv --clear $(VENV); \
 	fi
 	@rm -f $@
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement envs/requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement envs/requirements.lock
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --editable .
 	@pwd -P > $@
