@@ -29,29 +29,22 @@ def random_q(joint, num_obs, seed=0):
     )
 
 
-def auxiliary(objective, joint, x):
-    if objective.kind == "coupled":
-        return hessian_diagonal(joint, x, bandwidth(joint))
-    if objective.kind == "distillation":
-        root = np.random.default_rng(1).standard_normal((2, 2, joint.num_obs(x)))
-        return random_q(joint, joint.num_obs(x), seed=2), -jnp.einsum("ikn,jkn->ijn", root, root)
-    return None
-
-
 @pytest.mark.parametrize(
-    ("objective", "name", "settings"),
+    ("objective", "name", "settings", "weights"),
     [
-        (Objective("separable", 64), "nonlinear", {}),
-        (Objective("separable", 8), "saw", {}),
-        (Objective("coupled"), "hmm", {"initial": "flat"}),
-        (Objective("coupled"), "linear", {"tau": 0.7, "sigma": 1.3, "theta_scale": 2.0}),
-        (Objective("distillation"), "linear", {}),
+        (Objective("separable", 64), "nonlinear", {}, None),
+        (Objective("separable", 64), "nonlinear", {"normalised": False}, np.arange(1.0, 7.0)),
+        (Objective("separable", 8), "saw", {}, None),
+        (Objective("coupled"), "hmm", {"initial": "flat"}, None),
+        (Objective("coupled"), "linear", {"tau": 0.7, "sigma": 1.3, "theta_scale": 2.0}, None),
     ],
     ids=lambda v: v.kind if isinstance(v, Objective) else label(v),
 )
-def test_the_expansion_of_an_objective_has_its_value_and_gradient(objective, name, settings):
+def test_the_expansion_of_an_objective_has_its_value_and_gradient(objective, name, settings, weights):
     joint, x = bound(name, settings), jnp.asarray(data(name, settings, 6))
-    q, aux = random_q(joint, 6), auxiliary(objective, joint, x)
+    q, aux = random_q(joint, 6), weights
+    if objective.kind == "coupled":
+        aux = hessian_diagonal(joint, x, bandwidth(joint))
     local = expand_objective(objective, joint, x, q, aux)
 
     @jax.value_and_grad
@@ -62,9 +55,8 @@ def test_the_expansion_of_an_objective_has_its_value_and_gradient(objective, nam
     expected, (by_loc, by_log_scale) = jax.jit(value)((q.loc, jax.tree.map(jnp.log, q.scale)))
     assert float(local.value) == pytest.approx(float(expected), rel=1e-12)
     assert np.asarray(local.grad) == pytest.approx(np.stack([by_loc["z"], by_log_scale["z"]]), rel=1e-8, abs=1e-8)
-    if objective.kind != "distillation":
-        shared = [g[s] for s in joint.shared for g in (by_loc, by_log_scale)]
-        assert np.asarray(local.grad_shared) == pytest.approx(np.array(shared), rel=1e-8, abs=1e-8)
+    shared = [g[s] for s in joint.shared for g in (by_loc, by_log_scale)]
+    assert np.asarray(local.grad_shared) == pytest.approx(np.array(shared), rel=1e-8, abs=1e-8)
     blocks = np.moveaxis(np.asarray(local.blocks), -1, 0)
     if objective.kind != "coupled":
         assert (np.linalg.eigvalsh(blocks) < 0).all()

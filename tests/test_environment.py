@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ CONDA = (ROOT / "envs" / "avigap.yaml").read_text(encoding="utf-8")
 
 PYTHONS = ("3.11", "3.12", "3.13")
 SYSTEMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
+EXTRAS = r"(?:\[[\w,-]+\])?"
 CONDA_NAMES = {"matplotlib-base": "matplotlib"}
 FOREIGN = re.compile(
     r"://|www\.|localhost|\b[\w-]+(\.[\w-]+)*\.(org|com|net|io|dev|edu|eu|de|lan|local|internal)\b"
@@ -181,7 +183,7 @@ def change_pin(text: str, name: str, separator: str) -> str:
 @pytest.mark.parametrize("name", sorted(requirement.name for requirement in runtime_requirements(PYPROJECT)))
 def test_a_drifted_pin_is_noticed(name):
     conda_name = next((conda for conda, ours in CONDA_NAMES.items() if ours == name), name)
-    drifted_lock = change_pin(LOCK, re.escape(name), "==")
+    drifted_lock = change_pin(LOCK, re.escape(name), EXTRAS + "==")
     drifted_conda = change_pin(CONDA, re.escape(conda_name), "=")
     without = "".join(line for line in CONDA.splitlines(True) if f"- {conda_name}=" not in line)
     for lock, conda in [(drifted_lock, CONDA), (LOCK, drifted_conda), (LOCK, without)]:
@@ -190,7 +192,7 @@ def test_a_drifted_pin_is_noticed(name):
 
 @pytest.mark.parametrize("name", sorted({requirement.name for requirement in direct_requirements(PYPROJECT)}))
 def test_a_pin_missing_from_the_lock_is_noticed(name):
-    without = re.sub(rf"(?m)^{re.escape(canonicalize_name(name))}==", f"not-{name}==", LOCK)
+    without = re.sub(rf"(?m)^{re.escape(canonicalize_name(name))}({EXTRAS}==)", rf"not-{name}\1", LOCK)
     assert any(line.startswith(name) for line in unmet_in_lock(PYPROJECT, without))
 
 
@@ -202,6 +204,19 @@ def test_a_dependency_added_to_pyproject_alone_is_noticed():
     added = PYPROJECT.replace("dependencies = [\n", 'dependencies = [\n    "a-new-package",\n', 1)
     assert any(line.startswith("a-new-package") for line in unmet_in_lock(added, LOCK))
     assert any(line.startswith("a-new-package") for line in conda_disagreements(added, LOCK, CONDA))
+
+
+def test_every_extra_that_a_package_asks_for_is_named_in_the_lock():
+    """Else pip looks for a newer release that has the extra, and refuses it for want of a hash."""
+    locked = {canonicalize_name(pin.requirement.name): pin.requirement.extras for pin in lock_pins(LOCK)}
+    asked = [Requirement(text) for dist in distributions() for text in dist.requires or []]
+    missing = {
+        str(need)
+        for need in asked
+        if need.extras and (need.marker is None or need.marker.evaluate({"extra": ""}))
+        if canonicalize_name(need.name) in locked and not need.extras <= locked[canonicalize_name(need.name)]
+    }
+    assert missing == set()
 
 
 def test_a_malformed_lock_is_refused():

@@ -10,16 +10,17 @@ import pytest
 from cases import FLAT_GAUSSIAN, bound, complete, data, label, optimum
 from jax.flatten_util import ravel_pytree
 
-from avigap import families
+from avigap import families, gap
 from avigap.amortize import initial, mean_field
 from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import MeanField, Model, bind
 from avigap.errors import InputError
-from avigap.gap import evaluate, fit_amortized, summary_row
+from avigap.evaluation import evaluate
+from avigap.gap import fit_amortized, summary_row
 from avigap.optimum import fit_factorized
 from avigap.quadratic import bandwidth, hessian_diagonal
 from avigap.settings import check_settings
-from avigap.starts import DEFAULTS, Problem, fit_settings
+from avigap.starts import DEFAULTS, FINALISTS, Problem, fit_settings
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -136,16 +137,16 @@ def test_without_held_out_data_there_is_no_held_out_gap():
 # Networks on Gaussian models
 
 
-@pytest.mark.parametrize("width", [2, 4])
-def test_networks_of_the_pair_close_the_gap_of_the_saw_series(width):
-    """The published runs lose 4 of 10 seeds of width 2 to dead units."""
+@pytest.mark.parametrize(("width", "warm_rows"), [(2, 1000), (4, 100)])
+def test_networks_of_the_pair_close_the_gap_of_the_saw_series(width, warm_rows):
+    """From all rows or the first ones. The published runs lose 4 of 10 seeds of width 2 to dead units."""
     problem, config = problem_of("saw", {}, NUM_OBS, fresh=True), {"kind": "mlp", "width": width, "inputs": [-1, 0]}
     held_out = []
     for seed in range(4):
-        found = fit(problem, config, seed)
+        found = fit(problem, config, seed, QUICK._replace(warm_rows=warm_rows))
         assert_sound(found, NUM_OBS)
         assert found.best.gap < 1e-4 * NUM_OBS
-        assert found.num_starts == 2 and found.num_failed == 0
+        assert found.num_starts == 1 + FINALISTS and found.status == "converged"
         held_out.append(found.held_out)
     assert -1e-9 < min(held_out) < 0.02 * NUM_OBS and np.isfinite(held_out).all()
 
@@ -166,14 +167,22 @@ def test_a_network_on_a_window_of_the_chain_comes_close_to_the_affine_window():
     found = fit(problem, {"kind": "mlp", "width": 2, "depth": 1, **window})
     assert_sound(found, NUM_OBS)
     assert found.best.gap < min(1.1 * affine.best.gap + 1e-3 * NUM_OBS, constant.best.gap)
-    assert found.start == "plain" and found.num_starts == QUICK.starts
+    assert found.num_starts == 1 + FINALISTS
 
 
-def test_regressions_on_the_first_rows_lead_to_the_same_optimum():
-    problem, config = problem_of("saw", {}, NUM_OBS), {"kind": "mlp", "width": 2, "inputs": [-1, 0]}
-    found = fit(problem, config, settings=QUICK._replace(warm_rows=100))
-    assert_sound(found, NUM_OBS)
-    assert found.best.gap < 1e-4 * NUM_OBS
+def test_a_dead_network_is_a_failure_and_not_a_converged_fit(monkeypatch):
+    """Its units are off on all the data: the ascent ends at the best constant, with no slope left to climb."""
+    problem = problem_of("saw", {}, NUM_OBS)
+
+    def dead(problem, family, key, *_):
+        params = initial(problem.joint, family, problem.x, key)
+        first, *others = params["function"]
+        return {"plain": params | {"function": [first | {"bias": first["bias"] - 1e3}, *others]}}
+
+    monkeypatch.setattr(gap, "make_starts", dead)
+    found = fit(problem, {"kind": "mlp", "width": 2, "depth": 1, "inputs": [-1, 0]})
+    assert found.status == "dead" and found.num_failed == found.num_starts == 1
+    assert found.best.gap == pytest.approx(fit(problem, CONSTANT).best.gap, rel=1e-6)
 
 
 def test_a_fit_is_decided_by_its_key():
@@ -208,28 +217,37 @@ def test_no_run_of_ten_seeds_explodes_on_the_nonlinear_model(nonlinear):
         assert found.best.gap < 0.1 * constant.best.gap
 
 
-@pytest.mark.parametrize(("width", "num_climbs"), [(16, 10), (32, 1)])
-def test_plain_starts_of_wide_networks_step_up_from_finite_values(nonlinear, width, num_climbs):
+@pytest.mark.parametrize("width", [16, 32])
+def test_wide_networks_step_up_from_finite_values_and_slopes(nonlinear, width):
     """The published runs of width 16 hold one of 8e14 nats, those of widths 24 and 32 seven NaN in 20."""
     problem, constant = nonlinear
     joint, x = problem[:2]
     family, objective = families.build({"kind": "mlp", "width": width, "heads": "separate"}), Objective("separable", 32)
     start = jax.jit(lambda key: initial(joint, family, x, key))
-    value = jax.jit(lambda params: objective_value(objective, joint, x, mean_field(joint, family, params, x), None))
-    starts = [start(jax.random.key(seed)) for seed in range(10)]
-    values = np.array([float(value(params)) for params in starts])
-    assert np.isfinite(values).all() and (values > 3 * constant.best.elbo).all()
-    for index in np.argsort(values)[:num_climbs]:
-        trace = ascend(objective, joint, family, starts[index], x, max_steps=2).trace
-        assert np.isfinite(trace).all() and (np.diff(trace) > 0).all()
-        assert trace[-1] <= constant.best.elbo + constant.best.gap + 1e-6
+
+    @jax.jit
+    @jax.value_and_grad
+    def value(params):
+        return objective_value(objective, joint, x, mean_field(joint, family, params, x), None)
+
+    for seed in range(10):
+        params = start(jax.random.key(seed))
+        elbo, slope = value(params)
+        assert float(elbo) > 3 * constant.best.elbo and np.isfinite(ravel_pytree(slope)[0]).all()
+        if width == 16:
+            trace = ascend(objective, joint, family, params, x, max_steps=2).trace
+            assert np.isfinite(trace).all() and (np.diff(trace) > 0).all()
+            assert trace[-1] <= constant.best.elbo + constant.best.gap + 1e-6
 
 
 # Small data sets
 
 
-@pytest.mark.parametrize("num_obs", [1, 3])
-@pytest.mark.parametrize(("name", "settings"), [*FLAT_GAUSSIAN, ("nonlinear", {})], ids=label)
+@pytest.mark.parametrize(
+    ("name", "settings", "num_obs"),
+    [*((*case, 1) for case in [*FLAT_GAUSSIAN, ("nonlinear", {})]), ("hmm", {}, 3), ("nonlinear", {}, 2)],
+    ids=label,
+)
 def test_the_smallest_data_sets_have_an_optimum_and_gaps(name, settings, num_obs):
     best = optimum(name, settings, num_obs)
     assert best.fit.status == "converged"

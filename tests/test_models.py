@@ -7,7 +7,7 @@ import numpyro
 import numpyro.distributions as dist
 import oracles
 import pytest
-from cases import FLAT_GAUSSIAN, MODELS, SETTINGS, bound, complete, data, label, random_latents
+from cases import FLAT_GAUSSIAN, MODELS, PLAIN, SETTINGS, bound, complete, data, label, random_latents
 from numpyro import handlers
 from scipy.stats import halfnorm, norm
 
@@ -121,7 +121,7 @@ def test_saw_data_come_from_the_density_and_not_from_the_published_simulator(alp
     assert_standard_normal(x[1:] - alpha * (theta + latents["z"]))
 
 
-@pytest.mark.parametrize(("name", "settings"), MODELS, ids=label)
+@pytest.mark.parametrize(("name", "settings"), PLAIN, ids=label)
 def test_simulation_holds_the_truth_and_is_decided_by_its_key(name, settings):
     model = models.load(name)
     x, latents = draw(name, settings, 20, seed=5)

@@ -33,7 +33,7 @@ def assert_certified(found, rel=1e-12):
 # Quadratic log joints
 
 
-@pytest.mark.parametrize("num_obs", [10, 300, 100_000])
+@pytest.mark.parametrize("num_obs", [300, 100_000])
 @pytest.mark.parametrize(("name", "settings"), FLAT_GAUSSIAN, ids=label)
 def test_the_optimum_of_a_gaussian_model_is_its_closed_form(name, settings, num_obs):
     found, x = optimum(name, settings, num_obs), data(name, settings, num_obs)
@@ -57,7 +57,9 @@ def test_the_optimum_of_a_gaussian_model_is_its_closed_form(name, settings, num_
     ids=label,
 )
 def test_the_optimum_of_a_gaussian_model_equals_the_dense_solve(name, settings):
-    found, dense = optimum(name, settings, 10), oracles.dense(name, complete(name, settings), data(name, settings, 10))
+    num_obs = 10 if settings.get("theta_scale") else 300
+    found, x = optimum(name, settings, num_obs), data(name, settings, num_obs)
+    dense = oracles.dense(name, complete(name, settings), x)
     loc, scale = dense.best()
     assert dense.vector(found.fit.q.loc) == pytest.approx(loc, rel=1e-8, abs=1e-10)
     assert dense.vector(found.fit.q.scale) == pytest.approx(scale, rel=1e-10)

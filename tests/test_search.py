@@ -25,15 +25,21 @@ def plain_q(theta_loc=-0.2, theta_scale=0.1, num_obs=200):
 
 @given(st.floats(-50, 0), st.floats(0.5, 60), st.sampled_from([64, 256]))
 @settings(max_examples=10, deadline=None)
-def test_cells_are_normal_weights_on_the_grid_and_every_cell_lies_in_a_bin(low, width, num_points):
+def test_cells_are_normal_weights_on_the_grid_in_bins_of_loc(low, width, num_points):
     cells = make_cells(low, low + width, num_points)
-    assert (cells.weights >= 0).all() and cells.weights.sum(0) == pytest.approx(np.ones(len(cells.loc)), abs=1e-12)
-    assert set(cells.bins.ravel().tolist()) == set(range(len(cells.loc)))
-    inner = (cells.loc - 5 * cells.scale > low) & (cells.loc + 5 * cells.scale < low + width)
+    assert (np.diff(cells.loc, axis=1) >= 0).all() and (cells.loc[1:, 0] >= cells.loc[:-1, -1]).all()
+    step = cells.grid[1] - cells.grid[0]
+    at_every_point = {
+        (round(loc), s) for loc, s in zip((cells.loc - low).ravel() / step, cells.scale.ravel(), strict=True)
+    }
+    assert {(i, cells.scale.min()) for i in range(num_points)} <= at_every_point
+    loc, scale = cells.loc.ravel(), cells.scale.ravel()
+    assert (cells.weights >= 0).all() and cells.weights.sum(0) == pytest.approx(np.ones(len(loc)), abs=1e-12)
+    inner = (loc - 5 * scale > low) & (loc + 5 * scale < low + width)
     means = cells.grid @ cells.weights
-    assert means[inner] == pytest.approx(cells.loc[inner], abs=1e-4 * width)
+    assert means[inner] == pytest.approx(loc[inner], abs=1e-4 * width)
     spread = np.sqrt(((cells.grid[:, None] - means) ** 2 * cells.weights).sum(0))
-    assert spread[inner] == pytest.approx(cells.scale[inner], rel=1e-3)
+    assert spread[inner] == pytest.approx(scale[inner], rel=1e-3)
 
 
 def test_the_window_holds_every_basin():

@@ -62,6 +62,7 @@ def window_inputs(x: Array, places: Layout) -> Float[Array, "I C"]:
     return jnp.asarray(x)[places.rows].reshape(len(places.rows), -1)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def initial(joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variational:
     """Return start parameters: loc 0 and scale 1 for free factors, the family's own start for its function."""
     places = layout(joint, family, joint.num_obs(x))

@@ -16,18 +16,19 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from avigap.amortize import Variational, layout, mean_field, window_inputs
-from avigap.core import Joint, Latents, MeanField
-from avigap.elbo import gauss_hermite
+from avigap.core import Joint, MeanField
+from avigap.curvature import coupled_curvature, function_curvature
 from avigap.families import Family
+from avigap.levenberg import Quadratic, maximise
 from avigap.newton import clipped_blocks
-from avigap.quadratic import hessian_product, quadratic_value
-from avigap.separable import NUM_SHARED_NODES, expand
+from avigap.quadratic import quadratic_value
+from avigap.separable import NUM_SHARED_NODES, expand, gauss_hermite_rows
+from avigap.subsample import draw_rows
 
 MAX_CURVATURE_ROWS = 2_500
 """Positions that the Gauss-Newton matrix is summed over; the gradient always sums over all."""
 
-
-GAP_FRACTION = 1e-4
+GAP_FRACTION = 3e-4
 """A step that closes less than this fraction of the remaining gap counts as small."""
 
 
@@ -53,8 +54,8 @@ class Local(NamedTuple):
 class Objective(NamedTuple):
     """What is maximised, chosen by what the log joint is.
 
-    ``kind`` is ``"separable"`` (Gauss-Hermite rows), ``"coupled"`` (quadratic log joint; ``aux`` is the Hessian's
-    diagonal) or ``"distillation"`` (``aux`` is the q to be matched and the ELBO's blocks there, q(theta) held).
+    ``kind`` is ``"separable"`` (Gauss-Hermite rows; ``aux`` holds a weight for each, or is None) or ``"coupled"``
+    (quadratic log joint; ``aux`` is the Hessian's diagonal).
     """
 
     kind: str
@@ -67,16 +68,12 @@ def expand_objective(objective: Objective, joint: Joint, x: Array, q: MeanField,
     site, shared = joint.local[0], 2 * len(joint.shared)
     if objective.kind == "separable":
         e = expand(joint, x, q, objective.num_nodes, NUM_SHARED_NODES)
-        blocks = clipped_blocks(e.hess[shared:, shared:], q.scale[site], 1e-3)
-        grad_shared = e.grad[:shared].sum(-1) + e.rest_grad
-        hess_shared = e.hess[:shared, :shared].sum(-1) + e.rest_hess
-        return Local(e.value, e.grad[shared:], blocks, grad_shared, hess_shared, e.hess[shared:, :shared])
-    if objective.kind == "distillation":
-        target, blocks = aux
-        error = jnp.stack([target.loc[site] - q.loc[site], jnp.log(target.scale[site] / q.scale[site])])
-        pull = -jnp.einsum("ijn,jn->in", blocks, error)
-        nothing = jnp.zeros((2, shared, error.shape[1]))
-        return Local(-jnp.sum(error * pull) / 2, pull, blocks, jnp.zeros(shared), -jnp.eye(shared), nothing)
+        weights = jnp.ones(joint.num_obs(x)) if aux is None else aux
+        rows, grad, hess = e.rows * weights, e.grad * weights, e.hess * weights
+        blocks = clipped_blocks(e.hess[shared:, shared:], q.scale[site], 1e-3) * weights
+        grad_shared = grad[:shared].sum(-1) + e.rest_grad
+        hess_shared = hess[:shared, :shared].sum(-1) + e.rest_hess
+        return Local(rows.sum() + e.rest, grad[shared:], blocks, grad_shared, hess_shared, hess[shared:, :shared])
     slope = jax.grad(lambda loc: quadratic_value(joint, x, MeanField(loc, q.scale), aux))(q.loc)
     bend = jax.tree.map(lambda h, s: h * s**2, aux, q.scale)
     grad = jnp.stack([slope[site], bend[site] + 1])
@@ -84,52 +81,42 @@ def expand_objective(objective: Objective, joint: Joint, x: Array, q: MeanField,
     grad_shared = jnp.concatenate(pairs) if pairs else jnp.zeros(0)
     diagonal = [jnp.stack([jnp.zeros(()), 2 * bend[name]]) for name in joint.shared]
     hess_shared = jnp.diag(jnp.concatenate(diagonal)) if diagonal else jnp.zeros((0, 0))
-    zero = jnp.zeros_like(bend[site])  # the curvature in loc couples all factors: _couple adds it
+    zero = jnp.zeros_like(bend[site])  # the curvature in loc couples all factors: coupled_curvature adds it
     blocks = jnp.stack([jnp.stack([zero, zero]), jnp.stack([zero, 2 * bend[site]])])
     value = quadratic_value(joint, x, q, aux)
     return Local(value, grad, blocks, grad_shared, hess_shared, jnp.zeros((2, shared, len(zero))))
 
 
-def _split(function: Any) -> tuple[slice, slice]:
-    """Return the flat parameters that loc and log scale see: disjoint where the function keeps them apart."""
-    size = ravel_pytree(function)[0].size
-    if isinstance(function, dict) and set(function) == {"loc", "log_scale"}:
-        own = ravel_pytree(function["loc"])[0].size
-        return slice(0, own), slice(own, size)
-    return slice(0, size), slice(0, size)
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2))
+def _expand(
+    objective: Objective, joint: Joint, family: Family, like: Variational, flat: Array, moves: Array, x: Array, aux: Any
+) -> Quadratic:
+    """Return value, gradient and matrix at flat parameters; those that do not move (0 in ``moves``) have no slope."""
+    params = ravel_pytree(like)[1](flat)
+    value, gradient, matrix = _gauss_newton(objective, joint, family, params, x, aux)
+    return value, gradient * moves, matrix * moves * moves[:, None] + jnp.diag(1 - moves)
+
+
 def _gauss_newton(
     objective: Objective, joint: Joint, family: Family, params: Variational, x: Array, aux: Any
-) -> tuple[Array, Array, Array]:
+) -> Quadratic:
     """Return value, gradient and positive Gauss-Newton matrix, in the flat order of ``params``."""
     q, pull_back = jax.vjp(lambda p: _factors(joint, family, p, x), params)
-    infer = family.infer
-    assert infer is not None
     local = expand_objective(objective, joint, x, _as_mean_field(joint, q), aux)
     gradient = ravel_pytree(pull_back((local.grad, local.grad_shared))[0])[0]
     places = layout(joint, family, joint.num_obs(x))
-    stride = -(-len(places.interior) // MAX_CURVATURE_ROWS) if objective.kind != "coupled" else 1
-    rows, inputs = places.interior[::stride], window_inputs(x, places)[::stride]
-    weight = len(places.interior) / len(rows)
-    flat, restore = ravel_pytree(params["function"])
-    jacobian = jax.vmap(jax.jacrev(lambda w, u: jnp.stack(infer(restore(w), u))), (None, 0))(flat, inputs)
-    of_loc, of_log = _split(params["function"])
-    j_loc, j_log = jacobian[:, 0, of_loc], jacobian[:, 1, of_log]
-    edges, size, shared = 2 * len(places.edge), flat.size, local.grad_shared.size
-    curvature = -local.blocks[:, :, rows] * weight
+    inputs = window_inputs(x, places)
+    coupled = objective.kind == "coupled"
+    rows, weights = draw_rows(inputs, len(inputs) if coupled else MAX_CURVATURE_ROWS)
+    own_rows = jnp.asarray(places.interior)[rows]
+    jacobian, inner = function_curvature(
+        family, params["function"], inputs[rows], -local.blocks[:, :, own_rows] * weights
+    )
+    edges, size, shared = 2 * len(places.edge), len(inner), local.grad_shared.size
+    own, last = edges + np.arange(size), edges + size + np.arange(shared)
     matrix = jnp.zeros((edges + size + shared,) * 2)
-    inner = jnp.zeros((size, size))
-    inner = inner.at[of_loc, of_loc].add(j_loc.T @ (curvature[0, 0][:, None] * j_loc))
-    inner = inner.at[of_log, of_log].add(j_log.T @ (curvature[1, 1][:, None] * j_log))
-    mixed = j_loc.T @ (curvature[0, 1][:, None] * j_log)
-    inner = inner.at[of_loc, of_log].add(mixed).at[of_log, of_loc].add(mixed.T)
-    own = edges + np.arange(size)
-    last = edges + size + np.arange(shared)
     matrix = matrix.at[np.ix_(own, own)].set(inner).at[np.ix_(last, last)].set(-local.hess_shared)
-    cross = jnp.zeros((size, shared)).at[of_loc].add(-weight * j_loc.T @ local.border[0][:, rows].T)
-    cross = cross.at[of_log].add(-weight * j_log.T @ local.border[1][:, rows].T)
+    cross = -jnp.einsum("map,asm->ps", jacobian, local.border[:, :, own_rows] * weights)
     matrix = matrix.at[np.ix_(own, last)].set(cross).at[np.ix_(last, own)].set(cross.T)
     slots = np.arange(edges).reshape(2, -1)  # edge loc, then edge log scale
     for a in range(2):
@@ -137,10 +124,10 @@ def _gauss_newton(
             matrix = matrix.at[slots[a], slots[b]].set(-local.blocks[a, b, places.edge])
         strip = -local.border[a][:, places.edge].T
         matrix = matrix.at[np.ix_(slots[a], last)].set(strip).at[np.ix_(last, slots[a])].set(strip.T)
-    if objective.kind == "coupled":
+    if coupled:
         columns = jnp.zeros((len(matrix), joint.num_obs(x))).at[slots[0], places.edge].set(1.0)
         columns = columns.at[np.ix_(own, places.interior)].set(jacobian[:, 0].T)
-        matrix = matrix + _coupled_curvature(joint, x, columns, last[::2])
+        matrix = matrix + coupled_curvature(joint, x, columns, last[::2])
     return local.value, gradient, matrix
 
 
@@ -161,43 +148,25 @@ def _as_mean_field(joint: Joint, factors: tuple[Array, Array]) -> MeanField:
     return MeanField({**loc, site: local[0]}, {**scale, site: jnp.exp(local[1])})
 
 
-def _coupled_curvature(joint: Joint, x: Array, columns: Array, shared: np.ndarray) -> Array:
-    """Return V' Lambda V for the rows of V: (P, N) on the local latents, units at ``shared`` on the shared ones."""
-    latents: Latents = {joint.local[0]: columns}
-    for name, place in zip(joint.shared, shared, strict=True):
-        latents[name] = jnp.zeros(len(columns)).at[place].set(1.0)
-    zeros = jax.tree.map(lambda v: jnp.zeros_like(v[0]), latents)
-    products = jax.lax.map(lambda v: hessian_product(joint, x, zeros, v), latents)
-    flat = [(latents[n].reshape(len(columns), -1), products[n].reshape(len(columns), -1)) for n in latents]
-    return -sum((left @ right.T for left, right in flat), jnp.zeros((len(columns),) * 2))
-
-
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _value(objective: Objective, joint: Joint, family: Family, params: Variational, x: Array, aux: Any) -> Array:
-    return objective_value(objective, joint, x, mean_field(joint, family, params, x), aux)
+def _value(
+    objective: Objective, joint: Joint, family: Family, like: Variational, flat: Array, x: Array, aux: Any
+) -> Array:
+    q = mean_field(joint, family, ravel_pytree(like)[1](flat), x)
+    return objective_value(objective, joint, x, q, aux)
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def objective_value(objective: Objective, joint: Joint, x: Array, q: MeanField, aux: Any) -> Array:
     """Return an objective at q, in nats."""
     if objective.kind == "coupled":
         return quadratic_value(joint, x, q, aux)
-    if objective.kind == "separable":
-        return gauss_hermite(joint, x, q, objective.num_nodes, NUM_SHARED_NODES)
-    return expand_objective(objective, joint, x, q, aux).value
-
-
-@jax.jit
-def _damped_step(matrix: Array, gradient: Array, damping: Array) -> tuple[Array, Array]:
-    """Return the step of (A + damping diag A) step = gradient and the gain that the quadratic model predicts."""
-    diagonal = jnp.diag(matrix)
-    unit = 1 / jnp.sqrt(jnp.maximum(diagonal, 1e-8 * jnp.max(diagonal)))
-    scaled = matrix * unit * unit[:, None] + damping * jnp.eye(len(matrix))
-    step = unit * jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(scaled), gradient * unit)
-    return step, step @ gradient - step @ matrix @ step / 2
+    rows, rest = gauss_hermite_rows(joint, x, q, objective.num_nodes, NUM_SHARED_NODES)
+    return jnp.sum(rows if aux is None else rows * aux) + rest
 
 
 class Ascent(NamedTuple):
-    """Where an ascent ended: parameters, ELBO by step, and ``"converged"``, ``"max_steps"`` or ``"nonfinite"``."""
+    """Where an ascent ended: parameters, ELBO by step, and the status of :class:`avigap.levenberg.Climb`."""
 
     params: Variational
     trace: np.ndarray
@@ -224,7 +193,7 @@ def ascend(
     aux
         What the objective needs beside the data, see :class:`Objective`.
     tolerance
-        Converged when three steps in a row gain less than this many nats per observation, or no step gains.
+        Converged when three steps in a row gain less than this many nats per observation.
     ceiling
         An upper bound on the objective, such as the ELBO of the F-VI optimum; steps that gain less than
         ``GAP_FRACTION`` of the distance to it count as small too.
@@ -234,29 +203,13 @@ def ascend(
         Called with the step and the value after each accepted step.
     """
     flat, restore = ravel_pytree(params)
-    free = np.arange(flat.size) if free is None else free
-    block = np.ix_(free, free)
-    damping, small, num_obs = 1e-2, 0, joint.num_obs(x)
-    value, gradient, matrix = _gauss_newton(objective, joint, family, params, x, aux)
-    trace = [float(value)]
-    for step_number in range(1, max_steps + 1):
-        while damping < 1e10:
-            step, predicted = _damped_step(matrix[block], gradient[free], jnp.asarray(damping))
-            moved = restore(flat.at[free].add(step))
-            reached = float(_value(objective, joint, family, moved, x, aux))
-            if reached > trace[-1]:
-                break
-            damping *= 4
-        else:
-            return Ascent(params, np.array(trace), "converged" if np.isfinite(trace[-1]) else "nonfinite")
-        ratio = (reached - trace[-1]) / max(float(predicted), 1e-300)
-        damping = max(damping / 5, 1e-9) if ratio > 0.5 else damping if ratio > 0.1 else 2 * damping
-        enough = max(tolerance * num_obs, GAP_FRACTION * (ceiling - reached))
-        small = small + 1 if reached - trace[-1] < enough else 0
-        params, flat = moved, ravel_pytree(moved)[0]
-        trace.append(reached)
-        report(step_number, reached)
-        if small == 3:
-            return Ascent(params, np.array(trace), "converged")
-        _, gradient, matrix = _gauss_newton(objective, joint, family, params, x, aux)
-    return Ascent(params, np.array(trace), "max_steps")
+    moves = jnp.ones(flat.size) if free is None else jnp.zeros(flat.size).at[free].set(1.0)
+    climb = maximise(
+        lambda at: _expand(objective, joint, family, params, at, moves, x, aux),
+        lambda at: _value(objective, joint, family, params, at, x, aux),
+        flat,
+        max_steps,
+        lambda reached: max(tolerance * joint.num_obs(x), GAP_FRACTION * (ceiling - reached)),
+        report,
+    )
+    return Ascent(restore(climb.flat), climb.trace, climb.status)

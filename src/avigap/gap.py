@@ -16,28 +16,23 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
-from avigap.affine import fit_affine, quadratic_gap, refit_free_factors
-from avigap.amortize import Variational, initial, mean_field, num_params
+from avigap.affine import fit_affine, refit_free_factors
+from avigap.amortize import Variational, initial, layout, mean_field, num_params, window_inputs
 from avigap.ascend import Ascent, Objective, ascend, objective_value
-from avigap.core import Joint, Latents, MeanField
+from avigap.core import Joint, Latents
 from avigap.elbo import supports
 from avigap.errors import InputError
+from avigap.evaluation import Evaluation, evaluate
 from avigap.families import Family
-from avigap.quadratic import bandwidth, hessian_diagonal, quadratic_value
-from avigap.separable import NUM_SHARED_NODES, gauss_hermite_rows
+from avigap.quadratic import bandwidth, hessian_diagonal
 from avigap.starts import DEFAULTS, FitSettings, Problem, make_starts
 
 MAX_NODES = 128
 AGREEMENT = 1e-7
 """Nats per observation to which a rule and its four times finer one must agree, else the rule is doubled."""
 
-
-class Evaluation(NamedTuple):
-    """ELBO of q, its gap to the F-VI optimum and the gap's numerical error, all in nats."""
-
-    elbo: float
-    gap: float
-    gap_error: float
+DEAD = 1e-6
+"""A function that varies less than this part of what the F-VI optimum does is dead."""
 
 
 class AmortizedFit(NamedTuple):
@@ -54,9 +49,10 @@ class AmortizedFit(NamedTuple):
     start
         Which start won: ``exact``, ``plain``, ``distilled`` or ``distilled_local``.
     num_starts, num_failed
-        Starts made, and those that ended nonfinite or at the cap on steps.
+        Starts ascended on the ELBO, and those whose status is not ``converged``.
     status, trace
-        Of the winning start.
+        Of the winning start: ``converged``, ``max_steps``, ``stalled``, ``nonfinite``, or ``dead`` for a function that
+        ended the same for all inputs where the F-VI optimum is not.
     seconds
         Wall time, compilation included.
     """
@@ -71,27 +67,6 @@ class AmortizedFit(NamedTuple):
     status: str
     trace: np.ndarray
     seconds: float
-
-
-def evaluate(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: Latents | None, nodes: int) -> Evaluation:
-    """Return ELBO of q and gap to ``best``; by differences of squares if the joint is quadratic, else row by row.
-
-    The error is the distance of two routes (closed form and subtraction; the rule and one four times finer) plus the
-    rounding of a sum as large as the ELBO.
-    """
-    if diagonal is not None:
-        elbo = float(quadratic_value(joint, x, q, diagonal))
-        gap = float(quadratic_gap(joint, x, best, q, diagonal))
-        error = abs(gap - (float(quadratic_value(joint, x, best, diagonal)) - elbo))
-    else:
-        gaps, elbo = [], 0.0
-        for factor in (1, 4):
-            rule = (joint, x), (nodes * factor, NUM_SHARED_NODES * min(factor, 2))
-            top, own = (gauss_hermite_rows(*rule[0], each, *rule[1]) for each in (best, q))
-            gaps.append(float(jnp.sum(top[0] - own[0]) + (top[1] - own[1])))
-            elbo = float(own[0].sum() + own[1])
-        gap, error = gaps[1], abs(gaps[1] - gaps[0])
-    return Evaluation(elbo, gap, error + float(np.finfo(float).eps) * abs(elbo))
 
 
 def fit_amortized(
@@ -138,7 +113,7 @@ def _factorized(problem: Problem, family: Family, key: PRNGKeyArray, diagonal: L
     local = q if problem.local_optimum is None else problem.local_optimum
     plain = evaluate(joint, x, q, local, diagonal, 32)
     held_out = float("nan") if problem.held_out_x is None else 0.0
-    return AmortizedFit(params, best, plain, held_out, "exact", 1, 0, "converged", np.array([best.elbo]), 0.0)
+    return _exact_fit(params, best, plain, held_out)
 
 
 def _exact(problem: Problem, family: Family, diagonal: Latents) -> AmortizedFit:
@@ -151,7 +126,15 @@ def _exact(problem: Problem, family: Family, diagonal: Latents) -> AmortizedFit:
         own = hessian_diagonal(joint, fresh, bandwidth(joint) or 0)
         q = mean_field(joint, family, refit_free_factors(joint, family, params, fresh, own), fresh)
         held_out = evaluate(joint, fresh, problem.held_out_optimum, q, own, 0).gap
-    return AmortizedFit(params, best, best, held_out, "exact", 1, 0, "converged", np.array([best.elbo]), 0.0)
+    return _exact_fit(params, best, best, held_out)
+
+
+def _exact_fit(params: Variational, best: Evaluation, plain: Evaluation, held_out: float) -> AmortizedFit:
+    is_finite = bool(np.isfinite([*best, *plain]).all())
+    status = "converged" if is_finite else "nonfinite"
+    return AmortizedFit(
+        params, best, plain, held_out, "exact", 1, int(not is_finite), status, np.array([best.elbo]), 0.0
+    )
 
 
 def _ascended(
@@ -167,7 +150,7 @@ def _ascended(
     aux = diagonal if objective.kind == "coupled" else None
     ceiling = float(objective_value(objective, joint, x, problem.optimum, aux))
     ascents: dict[str, Ascent] = {}
-    for name, params in make_starts(problem, family, key, settings, objective).items():
+    for name, params in make_starts(problem, family, key, settings, objective, aux).items():
         ascents[name] = ascend(
             *(objective, joint, family, params, x, aux, settings.max_steps, settings.tolerance),
             ceiling=ceiling,
@@ -187,20 +170,36 @@ def _ascended(
             ceiling=ceiling,
         )
     plain = evaluate(joint, x, problem.optimum, mean_field(joint, family, ascents["plain"].params, x), diagonal, nodes)
-    failed = sum(a.status != "converged" for a in ascents.values())
+    statuses = {name: _status(problem, family, ascent) for name, ascent in ascents.items()}
     held_out = _held_out(problem, family, ascents[winner].params, Objective(objective.kind, nodes))
     return AmortizedFit(
         params=ascents[winner].params,
         best=best,
         plain=plain,
         held_out=held_out,
-        start=winner.split("_")[0] if winner.startswith("plain") else winner,
+        start=winner.rstrip("_0123456789"),
         num_starts=len(ascents),
-        num_failed=failed,
-        status=ascents[winner].status,
+        num_failed=sum(status != "converged" for status in statuses.values()),
+        status=statuses[winner],
         trace=ascents[winner].trace,
         seconds=0.0,
     )
+
+
+def _status(problem: Problem, family: Family, ascent: Ascent) -> str:
+    """Return the status of an ascent; a function that has died, such as a ReLU network, has not converged."""
+    if ascent.status != "converged" or family.design is not None:
+        return ascent.status
+    joint, x, site = problem.joint, problem.x, problem.joint.local[0]
+    places = layout(joint, family, joint.num_obs(x))
+    q = mean_field(joint, family, ascent.params, x)
+
+    def spread(values: Array) -> float:
+        return float(np.ptp(np.asarray(values)[places.interior], axis=0).max())
+
+    wanted = spread(problem.optimum.loc[site]) * bool(np.ptp(window_inputs(x, places), axis=0).max() > 0)
+    found = max(spread(q.loc[site]), spread(jnp.log(q.scale[site])))
+    return "dead" if found < DEAD * wanted else "converged"
 
 
 def _held_out(problem: Problem, family: Family, params: Variational, objective: Objective) -> float:

@@ -217,7 +217,7 @@ def plain_start(joint: Joint, x: Array) -> MeanField:
     num_obs = joint.num_obs(x)
     shared = {site: jnp.zeros(()) for site in joint.shared}
     local = {joint.local[0]: jnp.zeros(num_obs)}
-    scale = {site: jnp.full((), num_obs**-0.5) for site in joint.shared} | {joint.local[0]: jnp.ones(num_obs)}
+    scale = {site: jnp.ones(()) * num_obs**-0.5 for site in joint.shared} | {joint.local[0]: jnp.ones(num_obs)}
     return MeanField(shared | local, scale)
 
 

@@ -22,20 +22,20 @@ from avigap.quadrature import tensor_rule
 from avigap.separable import NUM_SHARED_NODES, expand_local, shared_arrays
 
 NUM_BASINS = 2
-NUM_STEPS = 4
+NUM_STEPS = 3
 NUM_POINTS = 256
 MAX_POINTS = 2048
 CHUNK = 256
+NUM_BINS = 48
 
 
 class Cells(NamedTuple):
-    """The cells of the plane over a uniform grid of z, grouped into bins of loc."""
+    """The cells of the plane over a uniform grid of z, M in each of B bins of loc; the last of a bin may repeat."""
 
     grid: Float[np.ndarray, " Z"]
-    weights: Float[np.ndarray, "Z G"]
-    loc: Float[np.ndarray, " G"]
-    scale: Float[np.ndarray, " G"]
-    bins: np.ndarray  # (B, M) indices of the cells in each bin of loc, padded with the first
+    weights: Float[np.ndarray, "Z BM"]
+    loc: Float[np.ndarray, "B M"]
+    scale: Float[np.ndarray, "B M"]
 
 
 def make_cells(low: float, high: float, num_points: int) -> Cells:
@@ -51,12 +51,11 @@ def make_cells(low: float, high: float, num_points: int) -> Cells:
         stride *= 2
     loc, scale = np.concatenate(locs), np.concatenate(scales)
     order = np.argsort(loc, kind="stable")
-    loc, scale = loc[order], scale[order]
-    weights = np.exp(-0.5 * ((grid[:, None] - loc) / scale) ** 2)
-    members = np.array_split(np.arange(len(loc)), 48)
-    width = max(map(len, members))
-    bins = np.array([np.pad(m, (0, width - len(m)), mode="edge") for m in members])
-    return Cells(grid, weights / weights.sum(0), loc, scale, bins)
+    members = np.array_split(order, NUM_BINS)
+    size = max(map(len, members))
+    bins = np.array([np.pad(m, (0, size - len(m)), mode="edge") for m in members])
+    weights = np.exp(-0.5 * ((grid[:, None] - loc[bins.ravel()]) / scale[bins.ravel()]) ** 2)
+    return Cells(grid, weights / weights.sum(0), loc[bins], scale[bins])
 
 
 @partial(jax.jit, static_argnums=0)
@@ -77,13 +76,13 @@ def _tabulate(joint: Joint, x: Array, q: MeanField, grid: Array) -> Float[Array,
 
 @jax.jit
 def _best_of_chunk(table: Float[Array, "Z n"], cells: Cells) -> tuple[Array, Array, Array]:
-    values = (table.T @ cells.weights + jnp.log(cells.scale))[:, cells.bins]  # (n, B, M)
+    values = (table.T @ cells.weights).reshape(-1, *cells.loc.shape) + jnp.log(cells.scale)  # (n, B, M)
     best = values.max(-1)
     padded = jnp.pad(best, ((0, 0), (1, 1)), constant_values=-jnp.inf)
     peak = (best >= padded[:, :-2]) & (best > padded[:, 2:])
     top, index = jax.lax.top_k(jnp.where(peak, best, -jnp.inf), NUM_BASINS)
-    cell = jnp.asarray(cells.bins)[index, jnp.take_along_axis(values.argmax(-1), index, axis=1)]
-    cell = jnp.where(jnp.isfinite(top), cell, cell[:, :1])
+    index = jnp.where(jnp.isfinite(top), index, index[:, :1])
+    cell = index, jnp.take_along_axis(values.argmax(-1), index, axis=1)
     return top, jnp.asarray(cells.loc)[cell], jnp.asarray(cells.scale)[cell]
 
 

@@ -20,7 +20,10 @@ NUM_SHARED_NODES = 3
 NUM_PROBED = 64
 """Observations on which the shape of a log joint is tried."""
 
-BLOCK = 400_000
+MAX_UNROLLED = 9
+"""Nodes of the shared latents whose terms are added in one loop over the observations."""
+
+BLOCK = 160_000
 """Values of the log joint of single observations that are held in memory together."""
 
 
@@ -64,7 +67,7 @@ def _moments(joint: Joint, x: Array, q: MeanField, table: SteinTable, which: np.
     loc, scale = shared_arrays(joint, q)
     theta = loc + scale * table.shared_nodes
     weights_shared, weights_local = jnp.asarray(table.shared[which]), jnp.asarray(table.local[which])
-    same_shared = bool((table.shared[which] == table.shared[which[0]]).all())
+    one_by_one = len(theta) <= MAX_UNROLLED and bool((table.shared[which] == table.shared[which[0]]).all())
     block = max(1, min(len(table.local_nodes), BLOCK // max(1, num_obs)))
     padding = -len(table.local_nodes) % block
     nodes = jnp.pad(jnp.asarray(table.local_nodes), (0, padding)).reshape(-1, block)
@@ -73,11 +76,15 @@ def _moments(joint: Joint, x: Array, q: MeanField, table: SteinTable, which: np.
     def terms(theta: Array, z: Array) -> tuple[Array, Array]:
         return log_rows(joint, x, {**dict(zip(joint.shared, theta, strict=True)), site: z})
 
+    @jax.jit
+    def at(theta: Array, z: Float[Array, "b N"]) -> Float[Array, "b N"]:
+        return jax.vmap(lambda zk: terms(theta, zk)[0])(z)
+
     def add(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
         z = q.loc[site] + q.scale[site] * inputs[0][:, None]
-        values = jax.vmap(lambda t: jax.vmap(lambda zk: terms(t, zk)[0])(z))(theta)  # (J, block, N)
-        if same_shared:
-            return total + inputs[1] @ jnp.einsum("j,jbn->bn", weights_shared[0], values), None
+        if one_by_one:  # one pass over the block: what does not depend on theta is computed once
+            return total + inputs[1] @ sum(w * at(t, z) for w, t in zip(weights_shared[0], theta, strict=True)), None
+        values = jax.vmap(at, (0, None))(theta, z)  # (J, block, N)
         weights = weights_shared[:, :, None] * inputs[1][:, None, :]  # (F, J, block)
         return total + jnp.einsum("fjb,jbn->fn", weights, values), None
 

@@ -1,20 +1,25 @@
 """Where the ascent of an inference function starts: plainly, or from a regression on the F-VI optimum."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from avigap.amortize import Variational, initial, mean_field
+from avigap.amortize import Variational, initial, layout, mean_field, window_inputs
 from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import Joint, MeanField
+from avigap.distil import Targets, regress
 from avigap.families import AtLeastOne, Family
 from avigap.models import Positive
 from avigap.newton import clipped_blocks
 from avigap.separable import expand
+from avigap.subsample import draw_rows
+
+FINALISTS = 2
+"""Regressions on each target that are ascended on the ELBO."""
 
 
 class Problem(NamedTuple):
@@ -34,10 +39,10 @@ class FitSettings(NamedTuple):
     Attributes
     ----------
     starts
-        Number of regressions on each distillation target that are screened; the best is ascended on the ELBO. One
-        plain start is always made.
+        Number of regressions on each distillation target; the best two are ascended on the ELBO. One plain start is
+        always made.
     warm_rows
-        Regressions and first ascents use this many observations, the first ones; the last ascent uses all.
+        Regressions and first ascents use this many observations; the last ascent uses all.
     max_steps, tolerance
         Of each ascent; the tolerance is in nats per observation.
     """
@@ -50,7 +55,7 @@ class FitSettings(NamedTuple):
 
 def fit_settings(
     *,
-    starts: AtLeastOne = 4,
+    starts: AtLeastOne = 8,
     warm_rows: AtLeastOne = 1000,
     max_steps: AtLeastOne = 200,
     tolerance: Positive = 1e-7,
@@ -62,57 +67,77 @@ def fit_settings(
 DEFAULTS = fit_settings()
 
 
-def _first_rows(problem: Problem, num_rows: int) -> Problem:
-    """Return the problem of the first observations, with the F-VI factors that belong to them."""
-    joint, site = problem.joint, problem.joint.local[0]
-    if joint.num_obs(problem.x) <= num_rows:
-        return problem
-
-    def cut(q: MeanField) -> MeanField:
-        loc, scale = q.loc[site][:num_rows], q.scale[site][:num_rows]
-        return MeanField({**q.loc, site: loc}, {**q.scale, site: scale})
-
-    local = None if problem.local_optimum is None else cut(problem.local_optimum)
-    return Problem(joint, problem.x[: joint.lead + num_rows], cut(problem.optimum), local)
-
-
 def make_starts(
-    problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, objective: Objective
+    problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, objective: Objective, aux: Any
 ) -> dict[str, Variational]:
-    """Return start parameters by name: plain ones, and regressions on the F-VI optimum and on a local method's q."""
-    joint = problem.joint
-    starts = {"plain": initial(joint, family, problem.x, jax.random.fold_in(key, 0))}
-    if objective.kind == "coupled":
-        for index in range(1, settings.starts):
-            starts[f"plain_{index}"] = initial(joint, family, problem.x, jax.random.fold_in(key, index))
-        return starts
-    few = _first_rows(problem, settings.warm_rows)
-    for name, q in (("distilled", few.optimum), ("distilled_local", few.local_optimum)):
-        if q is not None:
-            starts[name] = _distil(few, family, key, settings, q)
-    if few is problem:
-        return starts
-    ceiling = float(objective_value(objective, joint, few.x, few.optimum, None))
-    limits = settings.max_steps, settings.tolerance
-    climb = partial(ascend, objective, joint, family, x=few.x, max_steps=limits[0], tolerance=limits[1])
-    warm = {name: climb(params=params, ceiling=ceiling).params for name, params in starts.items()}
+    """Return start parameters by name: plain ones, and regressions on the F-VI optimum and on a local method's q.
 
-    def value(params: Variational) -> float:
-        q = mean_field(joint, family, params, problem.x)
-        return float(np.nan_to_num(objective_value(objective, joint, problem.x, q, None), nan=-np.inf))
-
-    # what fits the first observations may explode on the rest
-    return {name: max(params, warm[name], key=value) for name, params in starts.items()}
-
-
-def _distil(problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, q: MeanField) -> Variational:
-    """Return the best of several regressions on q, weighted by the ELBO's curvature there, q(theta) held at q's."""
+    Where that is cheaper each has already climbed the ELBO of some of the observations.
+    """
     joint, x = problem.joint, problem.x
-    edge = 2 * len(joint.shared)
-    blocks = clipped_blocks(expand(joint, x, q).hess[edge:, edge:], q.scale[joint.local[0]], 1e-3)
-    shared = {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared}
-    runs = []
-    for index in range(1, settings.starts + 1):
-        params = initial(joint, family, x, jax.random.fold_in(key, index)) | {"shared": shared}
-        runs.append(ascend(Objective("distillation"), joint, family, params, x, (q, blocks), 60, 1e-4))
-    return max(runs, key=lambda run: np.nan_to_num(run.trace[-1], nan=-np.inf)).params
+    starts = {"plain": initial(joint, family, x, jax.random.fold_in(key, 0))}
+    for name, q in (("distilled", problem.optimum), ("distilled_local", problem.local_optimum)):
+        if q is not None:
+            precision = _precision(objective, joint, x, q, aux)
+            targets, free = _targets(joint, family, x, q, precision, settings.warm_rows)
+            functions = regress(family, targets, jax.random.fold_in(key, 1), settings.starts, FINALISTS)
+            for index, function in enumerate(functions):
+                starts[f"{name}_{index}" if index else name] = {**free, "function": function}
+    if objective.kind == "coupled" or joint.num_obs(x) <= settings.warm_rows:
+        return starts
+    return {name: _warmed(problem, family, params, settings, objective) for name, params in starts.items()}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _precision(objective: Objective, joint: Joint, x: Array, q: MeanField, aux: Any) -> Float[Array, "2 2 N"]:
+    """Return minus the ELBO's curvature in loc and log scale of every local factor of q, made positive definite."""
+    site, shared = joint.local[0], 2 * len(joint.shared)
+    if objective.kind == "coupled":
+        own = -aux[site]
+        zero = jnp.zeros_like(own)
+        return jnp.stack([jnp.stack([own, zero]), jnp.stack([zero, 2 * own * q.scale[site] ** 2])])
+    return -clipped_blocks(expand(joint, x, q).hess[shared:, shared:], q.scale[site], 1e-3)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 5))
+def _targets(
+    joint: Joint, family: Family, x: Array, q: MeanField, precision: Array, num_rows: int
+) -> tuple[Targets, Variational]:
+    """Return drawn rows of q as targets, weighted by its precision, and the free factors, which are q's own."""
+    places, site = layout(joint, family, joint.num_obs(x)), joint.local[0]
+    inputs, factors = window_inputs(x, places), jnp.stack([q.loc[site], jnp.log(q.scale[site])])
+    rows, weights = draw_rows(inputs, num_rows)
+    own = jnp.asarray(places.interior)[rows]
+    free = {
+        "shared": {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared},
+        "edge": {"loc": factors[0, places.edge], "log_scale": factors[1, places.edge]},
+    }
+    return Targets(inputs[rows], factors[:, own], precision[:, :, own] * weights), free
+
+
+def _warmed(
+    problem: Problem, family: Family, params: Variational, settings: FitSettings, objective: Objective
+) -> Variational:
+    """Return parameters after an ascent on some of the observations, or as they were if they are better on all.
+
+    A sample that keeps rare inputs, weighted, where rows can be taken out one by one; else the first rows.
+    """
+    joint, x, site = problem.joint, problem.x, problem.joint.local[0]
+    if joint.lead == 0 and family.inputs == (0,):
+        rows, weights = draw_rows(x.reshape(len(x), -1), settings.warm_rows)
+        some = x[rows]
+    else:
+        rows, weights = jnp.arange(settings.warm_rows), None
+        some = x[: joint.lead + settings.warm_rows]
+    best = problem.optimum
+    own = MeanField({**best.loc, site: best.loc[site][rows]}, {**best.scale, site: best.scale[site][rows]})
+    ceiling = float(objective_value(objective, joint, some, own, weights))
+    climb = ascend(
+        *(objective, joint, family, params, some, weights, settings.max_steps, settings.tolerance), ceiling=ceiling
+    )
+
+    def value(each: Variational) -> float:
+        q = mean_field(joint, family, each, x)
+        return float(np.nan_to_num(objective_value(objective, joint, x, q, None), nan=-np.inf))
+
+    return max(params, climb.params | {"edge": params["edge"]}, key=value)

@@ -41,12 +41,16 @@ class Family(NamedTuple):
     design
         ``inputs (n, C) -> (n, P)`` if loc is linear in ``params["loc"]`` (P,) and all positions share one
         ``params["log_scale"]``, else None.
+    grow
+        ``(key, inputs (m, C), targets (2, m), weights (2, m)) -> params`` near given loc and log scale, the start of a
+        regression on them; None where ``init`` starts as well.
     """
 
     inputs: Offsets
     init: Callable[[PRNGKeyArray, Float[Array, "n C"]], Params] | None = None
     infer: Callable[[Params, Float[Array, " C"]], tuple[Array, Array]] | None = None
     design: Callable[[Float[Array, "n C"]], Float[Array, "n P"]] | None = None
+    grow: Callable[[PRNGKeyArray, Array, Array, Array], Params] | None = None
 
 
 def names() -> list[str]:

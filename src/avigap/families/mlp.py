@@ -1,13 +1,17 @@
 """Neural inference functions: a multilayer perceptron from the window's inputs to loc and log scale."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from avigap import pursuit
 from avigap.families import AtLeastOne, Family, Offsets, Params
+from avigap.subsample import spread_probability
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -15,6 +19,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "softplus": jax.nn.softplus,
 }
+
+
+CANDIDATES = 24
+"""Units among which a grown start chooses one."""
 
 
 def build(
@@ -29,27 +37,35 @@ def build(
 
     ``heads: shared`` is one trunk with a linear head for each of loc and log scale; ``separate`` is a network for each.
 
-    Every network starts with inputs standardised through its first layer and with the kink of every hidden unit
-    (where its input is 0) on an observation drawn at random, so that no unit is dead on all the data at the start.
+    A plain start has inputs standardised through its first layer and the kink of every hidden unit (where its input is
+    0) on an observation, extreme ones more often, so that no unit is dead on all the data. A grown start chooses the
+    units of every layer among many such ones by orthogonal matching pursuit on the factors to be reproduced.
     """
     act = ACTIVATIONS[activation]
     outputs = 2 if heads == "shared" else 1
 
-    def network(key: PRNGKeyArray, inputs: Float[Array, "n C"]) -> Params:
+    def plain(noise: Float[Array, "layers _ _"], inputs: Float[Array, "n C"]) -> Params:
         layers, values = [], inputs
-        for _ in range(depth):
-            key, key_weight, key_row = jax.random.split(key, 3)
-            spread = jnp.std(values, axis=0)
-            spread = jnp.where(spread > 1e-12, spread, 1.0)
-            weight = jax.random.normal(key_weight, (values.shape[1], width)) / spread[:, None]
-            weight = weight / jnp.sqrt(values.shape[1])
-            rows = values[jax.random.randint(key_row, (width,), 0, len(values))]
-            bias = -jnp.sum(rows * weight.T, axis=1)
-            layers.append({"weight": weight, "bias": bias})
-            values = act(values @ weight + bias)
+        for index in range(depth):
+            layers.append(_units(noise[index, :, :width], values))
+            values = act(values @ layers[-1]["weight"] + layers[-1]["bias"])
         spread = jnp.sqrt(jnp.mean(values**2)) + 1e-12
-        weight = 0.1 * jax.random.normal(key, (width, outputs)) / (spread * width**0.5)
+        weight = 0.1 * noise[depth, :width, :outputs] / (spread * width**0.5)
         return [*layers, {"weight": weight, "bias": jnp.zeros(outputs)}]
+
+    def grown(noise: Float[Array, "layers _ _"], inputs: Array, targets: Array, weights: Array) -> Params:
+        layers, values = [], inputs
+        for index in range(depth):
+            units = _units(noise[index], values)
+            if index:  # among the candidates are those that pass a unit of the layer below through
+                through = {"weight": jnp.eye(width), "bias": 0.1 * values.mean(0)}
+                units = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), through, units)
+            features = act(values @ units["weight"] + units["bias"])
+            chosen = pursuit.choose(features, targets, weights, width)
+            layers.append({"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]})
+            values = features[:, chosen]
+        head = pursuit.solve(values, targets, weights)
+        return [*layers, {"weight": head[:-1], "bias": head[-1]}]
 
     def forward(params: Params, inputs: Float[Array, " C"]) -> Float[Array, " outputs"]:
         values = inputs
@@ -57,11 +73,27 @@ def build(
             values = act(values @ layer["weight"] + layer["bias"])
         return jnp.asarray(values @ params[-1]["weight"] + params[-1]["bias"])
 
-    def init(key: PRNGKeyArray, inputs: Float[Array, "n C"]) -> Params:
+    def for_heads(
+        network: Callable[..., Params], key: PRNGKeyArray, units: int, inputs: Array, *factors: Array
+    ) -> Params:
+        """Return one network for both heads, or one for each from its own factor; all noise is one flat draw."""
+        nets = 1 if heads == "shared" else 2
+        shape = nets, depth + 1, max(inputs.shape[1], width) + 1, units
+        noise = jax.random.normal(key, (prod(shape),)).reshape(shape)
         if heads == "shared":
-            return network(key, inputs)
-        keys = jax.random.split(key)
-        return {"loc": network(keys[0], inputs), "log_scale": network(keys[1], inputs)}
+            return network(noise[0], inputs, *factors)
+        each = [factor[:, None] for factor in factors]
+        both = jax.vmap(network, (0, None, *(0 for _ in each)))(noise, inputs, *each)
+        return {"loc": jax.tree.map(lambda leaf: leaf[0], both), "log_scale": jax.tree.map(lambda leaf: leaf[1], both)}
+
+    def init(key: PRNGKeyArray, inputs: Float[Array, "n C"]) -> Params:
+        return for_heads(plain, key, max(width, outputs), inputs)
+
+    @jax.jit
+    def grow(
+        key: PRNGKeyArray, inputs: Float[Array, "m C"], targets: Float[Array, "2 m"], weights: Float[Array, "2 m"]
+    ) -> Params:
+        return for_heads(grown, key, CANDIDATES * width, inputs, targets, weights)
 
     def infer(params: Params, inputs: Float[Array, " C"]) -> tuple[Array, Array]:
         if heads == "shared":
@@ -69,4 +101,17 @@ def build(
             return loc, log_scale
         return forward(params["loc"], inputs)[0], forward(params["log_scale"], inputs)[0]
 
-    return Family(inputs, init, infer)
+    return Family(inputs, init, infer, grow=grow)
+
+
+def _units(noise: Float[Array, "_ number"], values: Float[Array, "n C"]) -> dict[str, Array]:
+    """Return weights (C, number) and biases of units on standardised inputs, each with its kink on a row of values.
+
+    ``noise`` is standard normal: a row for each input, and the last one to draw the rows of values.
+    """
+    size = values.shape[1]
+    spread = jnp.std(values, axis=0)
+    weight = noise[:size] / jnp.where(spread > 1e-12, spread, 1.0)[:, None] / size**0.5
+    edges = jnp.cumsum(spread_probability(values))
+    rows = values[jnp.searchsorted(edges / edges[-1], ndtr(noise[-1]))]
+    return {"weight": weight, "bias": -jnp.sum(rows * weight.T, axis=1)}

@@ -1,0 +1,53 @@
+"""Orthogonal matching pursuit: the features, out of many, with which linear functions come closest to given targets."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+NEGLIGIBLE = 1e-10
+"""A feature that keeps less than this part of its square beside the chosen ones is a combination of them."""
+
+
+@partial(jax.jit, static_argnums=3)
+def choose(
+    features: Float[Array, "m n"], targets: Float[Array, "o m"], weights: Float[Array, "o m"], number: int
+) -> Int[Array, " number"]:
+    """Return the features chosen one by one, each for what it takes off the weighted squared errors of all targets.
+
+    Every target has linear coefficients of its own and a constant.
+    """
+    root = jnp.sqrt(weights)[:, :, None]
+    constant = root / jnp.linalg.norm(root, axis=1, keepdims=True)
+
+    def without(unit: Float[Array, "o m 1"], columns: Float[Array, "o m k"]) -> Float[Array, "o m k"]:
+        return columns - unit * jnp.sum(unit * columns, axis=1, keepdims=True)
+
+    columns, error = without(constant, features * root), without(constant, targets[:, :, None] * root)
+    size = jnp.sum(columns**2, axis=1)
+
+    def pick(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+        columns, error = state
+        left = jnp.sum(columns**2, axis=1)
+        is_new = left > NEGLIGIBLE * size
+        gains = jnp.sum(columns * error, axis=1) ** 2 / jnp.where(is_new, left, 1.0)
+        best = jnp.argmax(jnp.sum(jnp.where(is_new, gains, 0.0), axis=0))
+        unit = columns[:, :, best] / jnp.sqrt(jnp.maximum(left[:, best], 1e-300))[:, None]
+        return (without(unit[:, :, None], columns), without(unit[:, :, None], error)), best
+
+    return jax.lax.scan(pick, (columns, error), None, length=number)[1]
+
+
+def solve(
+    features: Float[Array, "m n"], targets: Float[Array, "o m"], weights: Float[Array, "o m"]
+) -> Float[Array, "n+1 o"]:
+    """Return the coefficients of the features and, last, the constant, by weighted least squares for each target."""
+    design = jnp.concatenate([features, jnp.ones((len(features), 1))], axis=1)
+    scale = jnp.sqrt(jnp.mean(design**2, axis=0)) + 1e-12
+
+    def one(target: Float[Array, " m"], weight: Float[Array, " m"]) -> Float[Array, " n+1"]:
+        root = jnp.sqrt(weight)
+        return jnp.linalg.lstsq(design / scale * root[:, None], target * root, rcond=1e-9)[0] / scale
+
+    return jnp.stack([one(*each) for each in zip(targets, weights, strict=True)], axis=1)
