@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from avigap import cli, data, models
-from avigap.core import simulate
+from avigap.core import simulate_many
 from avigap.files import check_output
 from avigap.settings import check_settings
 
@@ -25,13 +27,14 @@ def main() -> None:
     settings = check_settings(f"model {args.model!r}", model.program, args.settings)
     drawn = []
     for num_obs in args.num_obs:
-        for seed in args.seed:
-            (x, latents), (held_out, _) = (
-                simulate(model, settings, num_obs, cli.named_key(seed, args.model, part, str(num_obs)))
-                for part in ("data", "held_out")
-            )
-            values = {site: np.asarray(value) for site, value in latents.items()}
-            drawn.append(data.DataSet(args.model, settings, np.asarray(x), seed, values, np.asarray(held_out)))
+        keys = [
+            cli.named_key(seed, args.model, part, str(num_obs)) for seed in args.seed for part in ("data", "held_out")
+        ]
+        x, latents = jax.tree.map(np.asarray, simulate_many(model, settings, num_obs, jnp.stack(keys)))
+        for index, seed in enumerate(args.seed):
+            own, held_out = 2 * index, 2 * index + 1
+            values = {site: value[own] for site, value in latents.items()}
+            drawn.append(data.DataSet(args.model, settings, x[own], seed, values, x[held_out]))
     data.write_data(args.output, drawn)
 
 

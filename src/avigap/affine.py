@@ -45,6 +45,12 @@ def _normal_equations(joint: Joint, x: Array, basis: Array, positions: Array, fi
     return gram, right
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _design(joint: Joint, family: Family, x: Array) -> Array:
+    assert family.design is not None
+    return family.design(window_inputs(x, layout(joint, family, joint.num_obs(x))))
+
+
 def fit_affine(joint: Joint, family: Family, x: Array, diagonal: Latents) -> Variational:
     """Return the parameters of the best q of a family with a design matrix; exact up to rounding.
 
@@ -56,12 +62,13 @@ def fit_affine(joint: Joint, family: Family, x: Array, diagonal: Latents) -> Var
     diagonal
         Diagonal of the Hessian of the log joint, from :func:`avigap.elbo.hessian_diagonal`.
     """
-    assert family.design is not None
     places = layout(joint, family, joint.num_obs(x))
-    design = np.asarray(family.design(window_inputs(x, places)))
+    design = np.asarray(_design(joint, family, x))
     norms = np.linalg.norm(design, axis=0)
     norms[norms == 0] = 1.0
-    left, singular, right = np.linalg.svd(design / norms, full_matrices=False)
+    orthogonal, triangular = np.linalg.qr(design / norms)
+    left, singular, right = np.linalg.svd(triangular, full_matrices=False)
+    left = orthogonal @ left
     keep = singular > RANK_TOLERANCE * singular[0] * max(design.shape)
     zeros = {name: jnp.zeros(shape) for name, shape in latent_shapes(joint, joint.num_obs(x)).items()}
     gram, target = _normal_equations(joint, x, jnp.asarray(left[:, keep]), jnp.asarray(places.interior), zeros)

@@ -158,15 +158,33 @@ def simulate(model: Model, settings: Mapping[str, Any], num_obs: int, key: PRNGK
     -------
     x : Array of shape (lead + num_obs, ...)
     latents : the values of all latent sites that produced it
+
+    Raises
+    ------
+    InputError
+        If ``num_obs`` is below 1.
+    """
+    x, latents = simulate_many(model, settings, num_obs, key[None])
+    return x[0], jax.tree.map(lambda value: value[0], latents)
+
+
+def simulate_many(model: Model, settings: Mapping[str, Any], num_obs: int, keys: PRNGKeyArray) -> tuple[Array, Latents]:
+    """Draw a data set for each of K keys side by side; each is the same as :func:`simulate` draws alone.
+
+    Returns
+    -------
+    x : Array of shape (K, lead + num_obs, ...)
+    latents : as of :func:`simulate`, with a leading axis of length K
     """
     if num_obs < 1:
         raise InputError(f"num_obs must be at least 1, got {num_obs}")
-    x, latents = _draw(model.program, tuple(model.truth.items()), tuple(sorted(settings.items())), num_obs, key)
+    x, latents = _draw(model.program, tuple(model.truth.items()), tuple(sorted(settings.items())), num_obs, keys)
     names = model.shared + model.edge + model.local
     return x, {name: latents[name] for name in names if name in latents}
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.vmap, in_axes=(None, None, None, None, 0))
 def _draw(
     program: Callable[..., Array],
     truth: tuple[tuple[str, float], ...],
