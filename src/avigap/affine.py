@@ -128,5 +128,7 @@ def quadratic_gap(joint: Joint, x: Array, best: MeanField, q: MeanField, diagona
     for name in q.loc:
         total -= jnp.sum(bend[name] * step[name]) / 2 + jnp.sum(slope[name] * step[name])
         change = (q.scale[name] - best.scale[name]) * (q.scale[name] + best.scale[name])
-        total -= jnp.sum(diagonal[name] * change / 2 + jnp.log1p(change / best.scale[name] ** 2) / 2)
+        ratio = q.scale[name] / best.scale[name]
+        log_ratio = jnp.where(ratio < 0.5, jnp.log(ratio), jnp.log1p(change / best.scale[name] ** 2) / 2)
+        total -= jnp.sum(diagonal[name] * change / 2 + log_ratio)
     return total

@@ -16,8 +16,10 @@ from avigap.levenberg import Climb, Quadratic, maximise
 
 GROWN = 4
 """Functions grown for each one that climbs."""
-FEW_STEPS, MANY_STEPS = 15, 60
+FEW_STEPS, MANY_STEPS = 10, 40
 """Steps after which the finalists are chosen, and which those may take."""
+FEW_ROWS = 500
+"""Rows on which functions are grown and the finalists chosen."""
 TOLERANCE = 1e-4
 """Nats per observation: a regression is the start of an ascent, not its end."""
 
@@ -35,6 +37,10 @@ class Targets(NamedTuple):
     inputs: Float[Array, "m C"]
     factors: Float[Array, "2 m"]
     precision: Float[Array, "2 2 m"]
+
+    def thinned(self, stride: int) -> "Targets":
+        """Return every row of ``stride``."""
+        return Targets(self.inputs[::stride], self.factors[:, ::stride], self.precision[:, :, ::stride])
 
 
 def _error(family: Family, function: Params, targets: Targets) -> Float[Array, "2 m"]:
@@ -84,17 +90,18 @@ def regress(family: Family, targets: Targets, key: PRNGKeyArray, starts: int, fi
     """Return the functions of the best regressions, the best first.
 
     Functions are grown on the targets where the family can, else started plainly; the ``starts`` best of them climb a
-    few steps, and the ``finalists`` best of those to the end.
+    few steps on some of the rows, and the ``finalists`` best of those to the end on all.
     """
+    few = targets.thinned(-(-len(targets.inputs) // FEW_ROWS))
     if family.grow is None:
         assert family.init is not None
         functions = [family.init(each, targets.inputs) for each in jax.random.split(key, starts)]
     else:
-        weights = jnp.stack([targets.precision[0, 0], targets.precision[1, 1]])
+        weights = jnp.stack([few.precision[0, 0], few.precision[1, 1]])
         keys = jax.random.split(key, GROWN * starts)
-        functions = [family.grow(each, targets.inputs, targets.factors, weights) for each in keys]
-    functions = _best(functions, [_value(family, function, targets) for function in functions], starts)
-    for number, max_steps in ((finalists, FEW_STEPS), (finalists, MANY_STEPS)):
-        climbs = [_climb(family, function, targets, max_steps) for function in functions]
-        functions = _best([function for function, _ in climbs], [climb.trace[-1] for _, climb in climbs], number)
+        functions = [family.grow(each, few.inputs, few.factors, weights) for each in keys]
+    functions = _best(functions, [_value(family, function, few) for function in functions], starts)
+    for some, max_steps in ((few, FEW_STEPS), (targets, MANY_STEPS)):
+        climbs = [_climb(family, function, some, max_steps) for function in functions]
+        functions = _best([function for function, _ in climbs], [climb.trace[-1] for _, climb in climbs], finalists)
     return functions

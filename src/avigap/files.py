@@ -6,10 +6,11 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import xarray as xr
@@ -100,16 +101,40 @@ def read_tree(path: Path, kind: str) -> xr.DataTree:
     InputError
         If the file is missing, empty, not netCDF, truncated, or of another kind.
     """
+    with _opening(path), xr.open_datatree(path, engine="h5netcdf") as opened:
+        tree = opened.load()
+    _check_kind(path, tree.attrs, kind)
+    return tree
+
+
+def read_group(path: Path, kind: str, group: str) -> xr.Dataset:
+    """Return one group of a file that this package wrote, in memory, without reading the others.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_tree`, or if there is no such group.
+    """
+    with _opening(path), xr.open_dataset(path, engine="h5netcdf") as root:
+        attrs = dict(root.attrs)
+    _check_kind(path, attrs, kind)
+    with reading(path, kind), xr.open_dataset(path, group=group, engine="h5netcdf") as opened:
+        return opened.load()
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
     check_input(path)
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as opened:
-            tree = opened.load()
+        yield
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
-    if (found := tree.attrs.get("avigap_kind")) != kind:
+
+
+def _check_kind(path: Path, attrs: Mapping[Hashable, Any], kind: str) -> None:
+    if (found := attrs.get("avigap_kind")) != kind:
         found = f"a file written by {WRITERS[found]}" if found in WRITERS else "not a file of this package"
         raise InputError(f"{path} is {found}; one written by {WRITERS[kind]} is needed")
-    return tree
 
 
 def check_input(path: Path) -> None:
@@ -139,7 +164,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
         raise InputError(f"{path} does not hold what {WRITERS[kind]} writes: edited, or of another version") from error
 
 

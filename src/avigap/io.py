@@ -21,7 +21,7 @@ from avigap.core import MeanField, latent_shapes
 from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError
 from avigap.families import Family
-from avigap.files import read_tree, reading, write_text, write_tree
+from avigap.files import read_group, read_tree, reading, write_text, write_tree
 from avigap.gap import AmortizedFit
 from avigap.optimum import Optimum
 
@@ -156,9 +156,9 @@ def read_summary(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     InputError
         If the file is not one that :func:`write_avi` wrote.
     """
-    tree = read_tree(path, "avi")
+    summary = read_group(path, "avi", "summary")
     with reading(path, "avi"):
-        table = tree.children["summary"].to_dataset().to_dataframe().reset_index(drop=True)[list(columns)]
+        table = summary.to_dataframe().reset_index(drop=True)[list(columns)]
         return table.astype({"seed": "Int64"})
 
 

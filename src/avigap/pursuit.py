@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-NEGLIGIBLE = 1e-10
+NEGLIGIBLE = 1e-6
 """A feature that keeps less than this part of its square beside the chosen ones is a combination of them."""
 
 
@@ -48,6 +48,6 @@ def solve(
 
     def one(target: Float[Array, " m"], weight: Float[Array, " m"]) -> Float[Array, " n+1"]:
         root = jnp.sqrt(weight)
-        return jnp.linalg.lstsq(design / scale * root[:, None], target * root, rcond=1e-9)[0] / scale
+        return jnp.linalg.lstsq(design / scale * root[:, None], target * root, rcond=1e-7)[0] / scale
 
     return jnp.stack([one(*each) for each in zip(targets, weights, strict=True)], axis=1)

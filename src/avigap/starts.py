@@ -72,7 +72,7 @@ def make_starts(
 ) -> dict[str, Variational]:
     """Return start parameters by name: plain ones, and regressions on the F-VI optimum and on a local method's q.
 
-    Where that is cheaper each has already climbed the ELBO of some of the observations.
+    With more observations than ``warm_rows`` each climbs the ELBO of some of them first; the best of its kind goes on.
     """
     joint, x = problem.joint, problem.x
     starts = {"plain": initial(joint, family, x, jax.random.fold_in(key, 0))}
@@ -85,7 +85,13 @@ def make_starts(
                 starts[f"{name}_{index}" if index else name] = {**free, "function": function}
     if objective.kind == "coupled" or joint.num_obs(x) <= settings.warm_rows:
         return starts
-    return {name: _warmed(problem, family, params, settings, objective) for name, params in starts.items()}
+    warm = {name: _warmed(problem, family, params, settings, objective) for name, params in starts.items()}
+    best: dict[str, tuple[Variational, float]] = {}
+    for name, each in warm.items():
+        kind = name.rstrip("_0123456789")
+        if kind not in best or each[1] > best[kind][1]:
+            best[kind] = each
+    return {kind: params for kind, (params, _) in best.items()}
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -117,8 +123,8 @@ def _targets(
 
 def _warmed(
     problem: Problem, family: Family, params: Variational, settings: FitSettings, objective: Objective
-) -> Variational:
-    """Return parameters after an ascent on some of the observations, or as they were if they are better on all.
+) -> tuple[Variational, float]:
+    """Return parameters after an ascent on some of the observations, or as they were if better, and their ELBO on all.
 
     A sample that keeps rare inputs, weighted, where rows can be taken out one by one; else the first rows.
     """
@@ -140,4 +146,5 @@ def _warmed(
         q = mean_field(joint, family, each, x)
         return float(np.nan_to_num(objective_value(objective, joint, x, q, None), nan=-np.inf))
 
-    return max(params, climb.params | {"edge": params["edge"]}, key=value)
+    candidates = params, climb.params | {"edge": params["edge"]}
+    return max(((each, value(each)) for each in candidates), key=lambda pair: pair[1])

@@ -7,7 +7,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from avigap import pursuit
 from avigap.families import AtLeastOne, Family, Offsets, Params
@@ -38,16 +38,17 @@ def build(
     ``heads: shared`` is one trunk with a linear head for each of loc and log scale; ``separate`` is a network for each.
 
     A plain start has inputs standardised through its first layer and the kink of every hidden unit (where its input is
-    0) on an observation, extreme ones more often, so that no unit is dead on all the data. A grown start chooses the
-    units of every layer among many such ones by orthogonal matching pursuit on the factors to be reproduced.
+    0) on an observation, so that no unit is dead on all the data. A grown start chooses the units of every layer among
+    many such ones, extreme observations more often, by orthogonal matching pursuit on the factors to be reproduced.
     """
     act = ACTIVATIONS[activation]
     outputs = 2 if heads == "shared" else 1
 
     def plain(noise: Float[Array, "layers _ _"], inputs: Float[Array, "n C"]) -> Params:
         layers, values = [], inputs
+        rows = (ndtr(noise[:depth, -1, :width]) * len(inputs)).astype(int)
         for index in range(depth):
-            layers.append(_units(noise[index, :, :width], values))
+            layers.append(_units(noise[index, :-1, :width], values, rows[index]))
             values = act(values @ layers[-1]["weight"] + layers[-1]["bias"])
         spread = jnp.sqrt(jnp.mean(values**2)) + 1e-12
         weight = 0.1 * noise[depth, :width, :outputs] / (spread * width**0.5)
@@ -55,8 +56,10 @@ def build(
 
     def grown(noise: Float[Array, "layers _ _"], inputs: Array, targets: Array, weights: Array) -> Params:
         layers, values = [], inputs
+        edges = jnp.cumsum(spread_probability(inputs))
+        rows = jnp.searchsorted(edges / edges[-1], ndtr(noise[:depth, -1]))
         for index in range(depth):
-            units = _units(noise[index], values)
+            units = _units(noise[index, :-1], values, rows[index])
             if index:  # among the candidates are those that pass a unit of the layer below through
                 through = {"weight": jnp.eye(width), "bias": 0.1 * values.mean(0)}
                 units = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), through, units)
@@ -104,14 +107,11 @@ def build(
     return Family(inputs, init, infer, grow=grow)
 
 
-def _units(noise: Float[Array, "_ number"], values: Float[Array, "n C"]) -> dict[str, Array]:
-    """Return weights (C, number) and biases of units on standardised inputs, each with its kink on a row of values.
-
-    ``noise`` is standard normal: a row for each input, and the last one to draw the rows of values.
-    """
+def _units(
+    noise: Float[Array, "_ number"], values: Float[Array, "n C"], rows: Int[Array, " number"]
+) -> dict[str, Array]:
+    """Return weights (C, number) and biases of units on standardised inputs, each with its kink on a row of values."""
     size = values.shape[1]
     spread = jnp.std(values, axis=0)
     weight = noise[:size] / jnp.where(spread > 1e-12, spread, 1.0)[:, None] / size**0.5
-    edges = jnp.cumsum(spread_probability(values))
-    rows = values[jnp.searchsorted(edges / edges[-1], ndtr(noise[-1]))]
-    return {"weight": weight, "bias": -jnp.sum(rows * weight.T, axis=1)}
+    return {"weight": weight, "bias": -jnp.sum(values[rows] * weight.T, axis=1)}
