@@ -25,10 +25,10 @@ from avigap.quadratic import quadratic_value
 from avigap.separable import NUM_SHARED_NODES, expand, gauss_hermite_rows
 from avigap.subsample import draw_rows
 
-MAX_CURVATURE_ROWS = 2_500
+MAX_CURVATURE_ROWS = 1_500
 """Positions that the Gauss-Newton matrix is summed over; the gradient always sums over all."""
 
-GAP_FRACTION = 3e-4
+GAP_FRACTION = 1e-3
 """A step that closes less than this fraction of the remaining gap counts as small."""
 
 

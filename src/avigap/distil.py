@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from avigap.curvature import function_curvature
 from avigap.families import Family, Params
 from avigap.levenberg import Climb, Quadratic, maximise
+from avigap.subsample import draw_rows
 
 GROWN = 4
 """Functions grown for each one that climbs."""
@@ -38,9 +39,10 @@ class Targets(NamedTuple):
     factors: Float[Array, "2 m"]
     precision: Float[Array, "2 2 m"]
 
-    def thinned(self, stride: int) -> "Targets":
-        """Return every row of ``stride``."""
-        return Targets(self.inputs[::stride], self.factors[:, ::stride], self.precision[:, :, ::stride])
+    def drawn(self, num_rows: int) -> "Targets":
+        """Return a weighted sample of the rows that keeps rare inputs."""
+        rows, weights = draw_rows(self.inputs, num_rows)
+        return Targets(self.inputs[rows], self.factors[:, rows], self.precision[:, :, rows] * weights)
 
 
 def _error(family: Family, function: Params, targets: Targets) -> Float[Array, "2 m"]:
@@ -92,7 +94,7 @@ def regress(family: Family, targets: Targets, key: PRNGKeyArray, starts: int, fi
     Functions are grown on the targets where the family can, else started plainly; the ``starts`` best of them climb a
     few steps on some of the rows, and the ``finalists`` best of those to the end on all.
     """
-    few = targets.thinned(-(-len(targets.inputs) // FEW_ROWS))
+    few = targets.drawn(FEW_ROWS)
     if family.grow is None:
         assert family.init is not None
         functions = [family.init(each, targets.inputs) for each in jax.random.split(key, starts)]
