@@ -45,7 +45,7 @@ smoke: $(STAMP) ## the whole chain on a tiny configuration, in smoke/
 	fi
 
 test: $(STAMP) ## the tests, with coverage
-	$(PY) -m pytest --cov --cov-report=term $(ARGS)
+	$(PY) -m pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP) ## style, types and workflow checks; changes nothing
 	$(PY) -m ruff check .

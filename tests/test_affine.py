@@ -200,3 +200,13 @@ def test_the_gap_of_any_q_is_the_difference_of_dense_elbos(name, settings):
         expected = dense.elbo(*dense.best()) - dense.elbo(dense.vector(moved.loc), dense.vector(moved.scale))
         assert gap == pytest.approx(expected, rel=1e-8, abs=1e-11)
         assert gap > 0
+
+
+def test_the_gap_of_a_factor_that_has_all_but_collapsed_is_finite_and_right():
+    """A start that fails may end with scales whose squares vanish beside the optimum's."""
+    joint, x, best = bound("saw"), jnp.asarray(data("saw", {}, 300)), optimum("saw", {}, 300)
+    diagonal = hessian_diagonal(joint, x, bandwidth(joint))
+    for ratio in (0.4, 0.6, 1e-3, 1e-12, 1e-150):
+        q = best.fit.q._replace(scale={**best.fit.q.scale, "z": best.fit.q.scale["z"] * ratio})
+        expected = 300 * ((ratio**2 - 1) / 2 - np.log(ratio))
+        assert float(quadratic_gap(joint, x, best.fit.q, q, diagonal)) == pytest.approx(expected, rel=1e-10)

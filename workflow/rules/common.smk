@@ -44,16 +44,16 @@ def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
-def sources(*patterns):
-    """Package files by pattern."""
-    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in (ROOT / "src/avigap").glob(pattern))
+def model_and_family_files(experiments):
+    """Modules that a program finds by name when it reads the fits of experiments."""
+    entries = [EXPERIMENTS[name] for name in experiments]
+    kinds = {family["kind"] for entry in entries for family in entry["families"].values()}
+    return [f"models/{name}" for name in {entry["model"] for entry in entries}] + [f"families/{kind}" for kind in kinds]
 
 
 SIMULATED = [name for name, entry in EXPERIMENTS.items() if "simulate" in entry["data"]]
 IMPORTED = [name for name, entry in EXPERIMENTS.items() if "file" in entry["data"]]
 FITS = [f"{RESULTS}/{name}/avi/{family}.nc" for name, entry in EXPERIMENTS.items() for family in entry["families"]]
-
-FITTING = sorted(set(sources("*.py", "models/*.py", "families/*.py")) - set(sources("plots*.py", "config.py")))
 
 
 wildcard_constraints:

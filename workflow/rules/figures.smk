@@ -35,14 +35,11 @@ FIGURE_FILES = [
     for suffix in ("pdf", "png")
 ]
 
-DRAWING = sources("plots.py", "plots_rows.py", "cli.py", "errors.py")
-DRAWING_FITS = sorted({*DRAWING, *FITTING, *sources("plots_fits.py", "plots_read.py")})
-
 
 rule plot_gap_versus_n:
     input:
         script="scripts/plot_gap_versus_n.py",
-        package=DRAWING + sources("plots_gap.py"),
+        package=package_files("plot_gap_versus_n"),
         gap=f"{RESULTS}/gap.csv",
     output:
         multiext(f"{FIGURES}/gap_versus_n", ".pdf", ".png"),
@@ -60,7 +57,7 @@ rule plot_gap_versus_n:
 rule plot_parameters_versus_n:
     input:
         script="scripts/plot_parameters_versus_n.py",
-        package=DRAWING + sources("plots_gap.py"),
+        package=package_files("plot_parameters_versus_n"),
         gap=f"{RESULTS}/gap.csv",
     output:
         multiext(f"{FIGURES}/parameters_versus_n", ".pdf", ".png"),
@@ -78,7 +75,7 @@ rule plot_parameters_versus_n:
 rule plot_gap_versus_width:
     input:
         script="scripts/plot_gap_versus_width.py",
-        package=DRAWING + sources("plots_gap.py"),
+        package=package_files("plot_gap_versus_width"),
         gap=f"{RESULTS}/gap.csv",
     output:
         multiext(f"{FIGURES}/gap_versus_width", ".pdf", ".png"),
@@ -99,7 +96,7 @@ rule plot_gap_versus_width:
 rule plot_window_law:
     input:
         script="scripts/plot_window_law.py",
-        package=DRAWING + sources("plots_window.py"),
+        package=package_files("plot_window_law"),
         gap=f"{RESULTS}/gap.csv",
     output:
         multiext(f"{FIGURES}/window_law", ".pdf", ".png"),
@@ -120,7 +117,7 @@ rule plot_window_law:
 rule plot_ideal_function:
     input:
         script="scripts/plot_ideal_function.py",
-        package=DRAWING_FITS,
+        package=package_files("plot_ideal_function", *model_and_family_files(IDEAL)),
         gap=f"{RESULTS}/gap.csv",
         data=[f"{RESULTS}/{name}/data.nc" for name in IDEAL],
         fvi=[f"{RESULTS}/{name}/fvi.nc" for name in IDEAL],
@@ -142,7 +139,7 @@ rule plot_ideal_function:
 rule plot_data_and_fit:
     input:
         script="scripts/plot_data_and_fit.py",
-        package=DRAWING_FITS,
+        package=package_files("plot_data_and_fit", *model_and_family_files(SHOWN)),
         gap=f"{RESULTS}/gap.csv",
         data=[f"{RESULTS}/{name}/data.nc" for name in SHOWN],
         fvi=[f"{RESULTS}/{name}/fvi.nc" for name in SHOWN],
