@@ -147,7 +147,7 @@ def _ascended(
     report: Callable[[str, int, float], None],
 ) -> AmortizedFit:
     joint, x = problem.joint, problem.x
-    aux = diagonal if objective.kind == "coupled" else None
+    aux = _auxiliary(objective, joint, x, diagonal)
     ceiling = float(objective_value(objective, joint, x, problem.optimum, aux))
     ascents: dict[str, Ascent] = {}
     for name, params in make_starts(problem, family, key, settings, objective, aux).items():
@@ -186,6 +186,11 @@ def _ascended(
     )
 
 
+def _auxiliary(objective: Objective, joint: Joint, x: Array, diagonal: Latents | None) -> Any:
+    """Return what an objective needs beside the data; weights of one compile to the same program as a sample's."""
+    return diagonal if objective.kind == "coupled" else jnp.ones(joint.num_obs(x))
+
+
 def _status(problem: Problem, family: Family, ascent: Ascent) -> str:
     """Return the status of an ascent; a function that has died, such as a ReLU network, has not converged."""
     if ascent.status != "converged" or family.design is not None:
@@ -209,7 +214,7 @@ def _held_out(problem: Problem, family: Family, params: Variational, objective: 
         return float("nan")
     quadratic = supports("quadratic", joint, fresh).ok
     diagonal = hessian_diagonal(joint, fresh, bandwidth(joint) or 0) if quadratic else None
-    aux = diagonal if objective.kind == "coupled" else None
+    aux = _auxiliary(objective, joint, fresh, diagonal)
     edges, size = (ravel_pytree(params[part])[0].size for part in ("edge", "function"))
     total = ravel_pytree(params)[0].size
     free = np.r_[np.arange(edges), np.arange(edges + size, total)]

@@ -133,7 +133,7 @@ def _warmed(
         rows, weights = draw_rows(x.reshape(len(x), -1), settings.warm_rows)
         some = x[rows]
     else:
-        rows, weights = jnp.arange(settings.warm_rows), None
+        rows, weights = jnp.arange(settings.warm_rows), jnp.ones(settings.warm_rows)
         some = x[: joint.lead + settings.warm_rows]
     best = problem.optimum
     own = MeanField({**best.loc, site: best.loc[site][rows]}, {**best.scale, site: best.scale[site][rows]})
@@ -144,7 +144,7 @@ def _warmed(
 
     def value(each: Variational) -> float:
         q = mean_field(joint, family, each, x)
-        return float(np.nan_to_num(objective_value(objective, joint, x, q, None), nan=-np.inf))
+        return float(np.nan_to_num(objective_value(objective, joint, x, q, jnp.ones(joint.num_obs(x))), nan=-np.inf))
 
     candidates = params, climb.params | {"edge": params["edge"]}
     return max(((each, value(each)) for each in candidates), key=lambda pair: pair[1])
