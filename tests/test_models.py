@@ -12,7 +12,7 @@ from numpyro import handlers
 from scipy.stats import halfnorm, norm
 
 from avigap import models
-from avigap.core import Model, bind, latent_shapes, log_joint, log_rows, require_float64, simulate
+from avigap.core import Model, bind, latent_shapes, log_joint, log_rows, require_float64, simulate, simulate_many
 from avigap.errors import InputError
 from avigap.models import published_loss
 
@@ -189,3 +189,14 @@ def test_single_precision_is_refused():
             require_float64()
     finally:
         jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.parametrize(("name", "settings"), PLAIN, ids=label)
+def test_data_sets_drawn_side_by_side_are_those_drawn_alone(name, settings):
+    model, keys = models.load(name), jax.random.split(jax.random.key(3), 3)
+    together, latents = simulate_many(model, complete(name, settings), 13, keys)
+    for index, key in enumerate(keys):
+        x, own = simulate(model, complete(name, settings), 13, key)
+        assert np.array_equal(np.asarray(together[index]), np.asarray(x))
+        assert all(np.array_equal(np.asarray(latents[site][index]), np.asarray(own[site])) for site in own)
+    assert len({float(x[-1]) for x in together}) == 3

@@ -25,7 +25,7 @@ from avigap.errors import InputError
 from avigap.evaluation import Evaluation, evaluate
 from avigap.families import Family
 from avigap.quadratic import bandwidth, hessian_diagonal
-from avigap.starts import DEFAULTS, FitSettings, Problem, make_starts
+from avigap.starts import DEFAULTS, FitSettings, Problem, make_starts, start_kind
 
 MAX_NODES = 128
 AGREEMENT = 1e-7
@@ -177,7 +177,7 @@ def _ascended(
         best=best,
         plain=plain,
         held_out=held_out,
-        start=winner.rstrip("_0123456789"),
+        start=start_kind(winner),
         num_starts=len(ascents),
         num_failed=sum(status != "converged" for status in statuses.values()),
         status=statuses[winner],

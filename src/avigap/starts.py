@@ -67,6 +67,11 @@ def fit_settings(
 DEFAULTS = fit_settings()
 
 
+def start_kind(name: str) -> str:
+    """Return the kind of a start, without the number that tells several of a kind apart."""
+    return name.rstrip("_0123456789")
+
+
 def make_starts(
     problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, objective: Objective, aux: Any
 ) -> dict[str, Variational]:
@@ -88,7 +93,7 @@ def make_starts(
     warm = {name: _warmed(problem, family, params, settings, objective) for name, params in starts.items()}
     best: dict[str, tuple[Variational, float]] = {}
     for name, each in warm.items():
-        kind = name.rstrip("_0123456789")
+        kind = start_kind(name)
         if kind not in best or each[1] > best[kind][1]:
             best[kind] = each
     return {kind: params for kind, (params, _) in best.items()}
