@@ -59,7 +59,7 @@ def test_the_head_is_weighted_least_squares():
 def targets_of(factors, inputs, precision=None):
     size = len(inputs)
     each = np.broadcast_to(np.eye(2)[:, :, None], (2, 2, size)) if precision is None else precision
-    return Targets(jnp.asarray(inputs), jnp.asarray(factors), jnp.asarray(each))
+    return Targets(jnp.asarray(inputs), jnp.asarray(factors), jnp.asarray(each), jnp.asarray(float(len(inputs))))
 
 
 def cost(family, function, targets):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avigap.subsample import draw_rows, spread_probability
+from avigap.subsample import draw_rows, repeat_rows, spread_probability
 
 RANDOM = np.random.default_rng(0)
 
@@ -37,3 +37,11 @@ def test_all_rows_are_drawn_once_if_there_are_no_more(num_rows):
 def test_equal_inputs_have_equal_probabilities():
     probability = np.asarray(spread_probability(jnp.ones((7, 2))))
     assert probability == pytest.approx(np.full(7, 1 / 7), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10])
+def test_repeated_rows_leave_a_sum_as_it_is(size):
+    rows, weights = repeat_rows(size, 10)
+    values = RANDOM.standard_normal(size)
+    assert len(rows) == 10 and set(np.asarray(rows).tolist()) == set(range(size))
+    assert np.sum(np.asarray(weights) * values[rows]) == pytest.approx(values.sum(), rel=1e-12)

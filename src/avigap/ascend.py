@@ -203,13 +203,15 @@ def ascend(
         Called with the step and the value after each accepted step.
     """
     flat, restore = ravel_pytree(params)
+    is_weighted = objective.kind == "separable" and aux is not None
+    num_obs = float(jnp.sum(aux)) if is_weighted else joint.num_obs(x)
     moves = jnp.ones(flat.size) if free is None else jnp.zeros(flat.size).at[free].set(1.0)
     climb = maximise(
         lambda at: _expand(objective, joint, family, params, at, moves, x, aux),
         lambda at: _value(objective, joint, family, params, at, x, aux),
         flat,
         max_steps,
-        lambda reached: max(tolerance * joint.num_obs(x), GAP_FRACTION * (ceiling - reached)),
+        lambda reached: max(tolerance * num_obs, GAP_FRACTION * (ceiling - reached)),
         report,
     )
     return Ascent(restore(climb.flat), climb.trace, climb.status)

@@ -17,11 +17,11 @@ from avigap.subsample import draw_rows
 
 GROWN = 4
 """Functions grown for each one that climbs."""
-FEW_STEPS, MANY_STEPS = 10, 40
+FEW_STEPS, MANY_STEPS = 30, 60
 """Steps after which the finalists are chosen, and which those may take."""
 FEW_ROWS = 500
 """Rows on which functions are grown and the finalists chosen."""
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """Nats per observation: a regression is the start of an ascent, not its end."""
 
 
@@ -33,16 +33,18 @@ class Targets(NamedTuple):
     inputs : (m, C) of the function
     factors : (2, m) loc and log scale
     precision : (2, 2, m) what an error costs: minus the ELBO's curvature in the factor, times the row's weight
+    num_obs : () observations that the rows stand for
     """
 
     inputs: Float[Array, "m C"]
     factors: Float[Array, "2 m"]
     precision: Float[Array, "2 2 m"]
+    num_obs: Float[Array, ""]
 
     def drawn(self, num_rows: int) -> "Targets":
         """Return a weighted sample of the rows that keeps rare inputs."""
         rows, weights = draw_rows(self.inputs, num_rows)
-        return Targets(self.inputs[rows], self.factors[:, rows], self.precision[:, :, rows] * weights)
+        return Targets(self.inputs[rows], self.factors[:, rows], self.precision[:, :, rows] * weights, self.num_obs)
 
 
 def _error(family: Family, function: Params, targets: Targets) -> Float[Array, "2 m"]:
@@ -73,12 +75,13 @@ def _expand_at(family: Family, like: Params, flat: Array, targets: Targets) -> Q
 
 def _climb(family: Family, function: Params, targets: Targets, max_steps: int) -> tuple[Params, Climb]:
     flat, restore = ravel_pytree(function)
+    enough = TOLERANCE * float(targets.num_obs)
     climb = maximise(
         lambda at: _expand_at(family, function, at, targets),
         lambda at: _value_at(family, function, at, targets),
         flat,
         max_steps,
-        lambda reached: max(TOLERANCE * targets.inputs.shape[0], -1e-3 * reached),
+        lambda reached: max(enough, -1e-3 * reached),
     )
     return restore(climb.flat), climb
 

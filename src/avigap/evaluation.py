@@ -11,6 +11,8 @@ from avigap.core import Joint, Latents, MeanField
 from avigap.quadratic import quadratic_value
 from avigap.separable import NUM_SHARED_NODES, gauss_hermite_rows
 
+ROUNDINGS = 4
+
 
 class Evaluation(NamedTuple):
     """ELBO of q, its gap to the F-VI optimum and the gap's numerical error, all in nats."""
@@ -23,8 +25,8 @@ class Evaluation(NamedTuple):
 def evaluate(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: Latents | None, nodes: int) -> Evaluation:
     """Return ELBO of q and gap to ``best``; by differences of squares if the joint is quadratic, else row by row.
 
-    The error is the distance of two routes (closed form and subtraction; the rule and one four times finer) plus the
-    rounding of a sum as large as the ELBO.
+    The error is the distance of two routes (closed form and subtraction; the rule and one four times finer) plus a few
+    roundings of a sum as large as the ELBO and of terms of a nat for each observation.
     """
     if diagonal is not None:
         elbo = float(quadratic_value(joint, x, q, diagonal))
@@ -38,4 +40,4 @@ def evaluate(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: La
             gaps.append(float(jnp.sum(top[0] - own[0]) + (top[1] - own[1])))
             elbo = float(own[0].sum() + own[1])
         gap, error = gaps[1], abs(gaps[1] - gaps[0])
-    return Evaluation(elbo, gap, error + float(np.finfo(float).eps) * abs(elbo))
+    return Evaluation(elbo, gap, error + ROUNDINGS * float(np.finfo(float).eps) * (abs(elbo) + joint.num_obs(x)))

@@ -25,7 +25,7 @@ from avigap.errors import InputError
 from avigap.evaluation import Evaluation, evaluate
 from avigap.families import Family
 from avigap.quadratic import bandwidth, hessian_diagonal
-from avigap.starts import DEFAULTS, FitSettings, Problem, make_starts, start_kind
+from avigap.starts import DEFAULTS, LEAST_ROWS, FitSettings, Problem, make_starts, start_kind, stretched
 
 MAX_NODES = 128
 AGREEMENT = 1e-7
@@ -147,12 +147,12 @@ def _ascended(
     report: Callable[[str, int, float], None],
 ) -> AmortizedFit:
     joint, x = problem.joint, problem.x
-    aux = _auxiliary(objective, joint, x, diagonal)
-    ceiling = float(objective_value(objective, joint, x, problem.optimum, aux))
+    longer, aux = _with_auxiliary(problem, family, objective, diagonal, settings.warm_rows)
+    ceiling = float(objective_value(objective, joint, longer.x, longer.optimum, aux))
     ascents: dict[str, Ascent] = {}
-    for name, params in make_starts(problem, family, key, settings, objective, aux).items():
+    for name, params in make_starts(longer, family, key, settings, objective, aux).items():
         ascents[name] = ascend(
-            *(objective, joint, family, params, x, aux, settings.max_steps, settings.tolerance),
+            *(objective, joint, family, params, longer.x, aux, settings.max_steps, settings.tolerance),
             ceiling=ceiling,
             report=partial(report, name),
         )
@@ -166,12 +166,12 @@ def _ascended(
         nodes *= 2
         finer = Objective(objective.kind, nodes)
         ascents[winner] = ascend(
-            *(finer, joint, family, ascents[winner].params, x, aux, settings.max_steps, settings.tolerance),
+            *(finer, joint, family, ascents[winner].params, longer.x, aux, settings.max_steps, settings.tolerance),
             ceiling=ceiling,
         )
     plain = evaluate(joint, x, problem.optimum, mean_field(joint, family, ascents["plain"].params, x), diagonal, nodes)
     statuses = {name: _status(problem, family, ascent) for name, ascent in ascents.items()}
-    held_out = _held_out(problem, family, ascents[winner].params, Objective(objective.kind, nodes))
+    held_out = _held_out(problem, family, ascents[winner].params, Objective(objective.kind, nodes), settings)
     return AmortizedFit(
         params=ascents[winner].params,
         best=best,
@@ -186,9 +186,16 @@ def _ascended(
     )
 
 
-def _auxiliary(objective: Objective, joint: Joint, x: Array, diagonal: Latents | None) -> Any:
-    """Return what an objective needs beside the data; weights of one compile to the same program as a sample's."""
-    return diagonal if objective.kind == "coupled" else jnp.ones(joint.num_obs(x))
+def _with_auxiliary(
+    problem: Problem, family: Family, objective: Objective, diagonal: Latents | None, num_rows: int
+) -> tuple[Problem, Any]:
+    """Return the problem to be ascended on, and what its objective needs beside the data.
+
+    Explicit weights, of ones too, let a sample and all rows share a compiled program.
+    """
+    if objective.kind == "coupled":
+        return problem, diagonal
+    return stretched(problem, family, min(num_rows, LEAST_ROWS))
 
 
 def _status(problem: Problem, family: Family, ascent: Ascent) -> str:
@@ -207,19 +214,22 @@ def _status(problem: Problem, family: Family, ascent: Ascent) -> str:
     return "dead" if found < DEAD * wanted else "converged"
 
 
-def _held_out(problem: Problem, family: Family, params: Variational, objective: Objective) -> float:
+def _held_out(
+    problem: Problem, family: Family, params: Variational, objective: Objective, settings: FitSettings
+) -> float:
     """Return the gap in nats of the frozen function on the held-out data, edge and shared factors refitted."""
     joint, fresh, optimum = problem.joint, problem.held_out_x, problem.held_out_optimum
     if fresh is None or optimum is None:
         return float("nan")
     quadratic = supports("quadratic", joint, fresh).ok
     diagonal = hessian_diagonal(joint, fresh, bandwidth(joint) or 0) if quadratic else None
-    aux = _auxiliary(objective, joint, fresh, diagonal)
+    own = Problem(joint, fresh, optimum)
+    longer, aux = _with_auxiliary(own, family, objective, diagonal, settings.warm_rows)
     edges, size = (ravel_pytree(params[part])[0].size for part in ("edge", "function"))
     total = ravel_pytree(params)[0].size
     free = np.r_[np.arange(edges), np.arange(edges + size, total)]
     if len(free):
-        params = ascend(objective, joint, family, params, fresh, aux, free=free).params
+        params = ascend(objective, joint, family, params, longer.x, aux, free=free).params
     q = mean_field(joint, family, params, fresh)
     return evaluate(joint, fresh, optimum, q, diagonal, objective.num_nodes).gap
 

@@ -16,7 +16,13 @@ from avigap.families import AtLeastOne, Family
 from avigap.models import Positive
 from avigap.newton import clipped_blocks
 from avigap.separable import expand
-from avigap.subsample import draw_rows
+from avigap.subsample import draw_rows, repeat_rows
+
+LEAST_ROWS = 1000
+"""Rows that a fit works on at least: fewer are repeated, so that small data sets share their compiled programs."""
+
+LOCAL_STARTS = 4
+"""Regressions on a local method's q, which has no jumps, at most."""
 
 FINALISTS = 2
 """Regressions on each target that are ascended on the ELBO."""
@@ -55,7 +61,7 @@ class FitSettings(NamedTuple):
 
 def fit_settings(
     *,
-    starts: AtLeastOne = 8,
+    starts: AtLeastOne = 4,
     warm_rows: AtLeastOne = 1000,
     max_steps: AtLeastOne = 200,
     tolerance: Positive = 1e-7,
@@ -72,6 +78,31 @@ def start_kind(name: str) -> str:
     return name.rstrip("_0123456789")
 
 
+def rows_stand_alone(joint: Joint, family: Family) -> bool:
+    """Return whether observations of a separable joint can be taken out, or repeated, one by one."""
+    return joint.lead == 0 and family.inputs == (0,)
+
+
+def stretched(problem: Problem, family: Family, num_rows: int = LEAST_ROWS) -> tuple[Problem, Array]:
+    """Return a separable problem with its rows repeated up to ``num_rows``, if they can be, and the rows' weights.
+
+    The weighted ELBO is that of the problem; the held-out data set stays as it is.
+    """
+    joint, x, site = problem.joint, problem.x, problem.joint.local[0]
+    if len(x) >= num_rows or not rows_stand_alone(joint, family):
+        return problem, jnp.ones(joint.num_obs(x))
+    rows, weights = repeat_rows(len(x), num_rows)
+
+    def repeat(q: MeanField) -> MeanField:
+        return MeanField({**q.loc, site: q.loc[site][rows]}, {**q.scale, site: q.scale[site][rows]})
+
+    local = problem.local_optimum
+    longer = problem._replace(
+        x=x[rows], optimum=repeat(problem.optimum), local_optimum=None if local is None else repeat(local)
+    )
+    return longer, weights
+
+
 def make_starts(
     problem: Problem, family: Family, key: PRNGKeyArray, settings: FitSettings, objective: Objective, aux: Any
 ) -> dict[str, Variational]:
@@ -80,12 +111,14 @@ def make_starts(
     With more observations than ``warm_rows`` each climbs the ELBO of some of them first; the best of its kind goes on.
     """
     joint, x = problem.joint, problem.x
+    num_obs = jnp.asarray(joint.num_obs(x) if objective.kind == "coupled" else aux.sum(), float)
     starts = {"plain": initial(joint, family, x, jax.random.fold_in(key, 0))}
     for name, q in (("distilled", problem.optimum), ("distilled_local", problem.local_optimum)):
         if q is not None:
             precision = _precision(objective, joint, x, q, aux)
-            targets, free = _targets(joint, family, x, q, precision, settings.warm_rows)
-            functions = regress(family, targets, jax.random.fold_in(key, 1), settings.starts, FINALISTS)
+            targets, free = _targets(joint, family, x, q, precision, num_obs, settings.warm_rows)
+            number = settings.starts if q is problem.optimum else min(settings.starts, LOCAL_STARTS)
+            functions = regress(family, targets, jax.random.fold_in(key, 1), number, FINALISTS)
             for index, function in enumerate(functions):
                 starts[f"{name}_{index}" if index else name] = {**free, "function": function}
     if objective.kind == "coupled" or joint.num_obs(x) <= settings.warm_rows:
@@ -101,29 +134,36 @@ def make_starts(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _precision(objective: Objective, joint: Joint, x: Array, q: MeanField, aux: Any) -> Float[Array, "2 2 N"]:
-    """Return minus the ELBO's curvature in loc and log scale of every local factor of q, made positive definite."""
+    """Return minus the ELBO's curvature in loc and log scale of every local factor of q, made positive definite.
+
+    Weighted as the rows are.
+    """
     site, shared = joint.local[0], 2 * len(joint.shared)
     if objective.kind == "coupled":
         own = -aux[site]
         zero = jnp.zeros_like(own)
         return jnp.stack([jnp.stack([own, zero]), jnp.stack([zero, 2 * own * q.scale[site] ** 2])])
-    return -clipped_blocks(expand(joint, x, q).hess[shared:, shared:], q.scale[site], 1e-3)
+    return -clipped_blocks(expand(joint, x, q).hess[shared:, shared:], q.scale[site], 1e-3) * aux
 
 
-@partial(jax.jit, static_argnums=(0, 1, 5))
+@partial(jax.jit, static_argnums=(0, 1, 6))
 def _targets(
-    joint: Joint, family: Family, x: Array, q: MeanField, precision: Array, num_rows: int
+    joint: Joint, family: Family, x: Array, q: MeanField, precision: Array, num_obs: Array, num_rows: int
 ) -> tuple[Targets, Variational]:
-    """Return drawn rows of q as targets, weighted by its precision, and the free factors, which are q's own."""
+    """Return drawn rows of q as targets, weighted by its precision, and the free factors, which are q's own.
+
+    Fewer rows than ``LEAST_ROWS`` are repeated, so that data sets of all sizes share compiled regressions.
+    """
     places, site = layout(joint, family, joint.num_obs(x)), joint.local[0]
     inputs, factors = window_inputs(x, places), jnp.stack([q.loc[site], jnp.log(q.scale[site])])
-    rows, weights = draw_rows(inputs, num_rows)
+    least = max(LEAST_ROWS, len(inputs))
+    rows, weights = draw_rows(inputs, num_rows) if num_rows < least else repeat_rows(len(inputs), least)
     own = jnp.asarray(places.interior)[rows]
     free = {
         "shared": {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared},
         "edge": {"loc": factors[0, places.edge], "log_scale": factors[1, places.edge]},
     }
-    return Targets(inputs[rows], factors[:, own], precision[:, :, own] * weights), free
+    return Targets(inputs[rows], factors[:, own], precision[:, :, own] * weights, num_obs), free
 
 
 def _warmed(
@@ -134,7 +174,7 @@ def _warmed(
     A sample that keeps rare inputs, weighted, where rows can be taken out one by one; else the first rows.
     """
     joint, x, site = problem.joint, problem.x, problem.joint.local[0]
-    if joint.lead == 0 and family.inputs == (0,):
+    if rows_stand_alone(joint, family):
         rows, weights = draw_rows(x.reshape(len(x), -1), settings.warm_rows)
         some = x[rows]
     else:

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 
@@ -31,3 +32,9 @@ def draw_rows(inputs: Float[Array, "n C"], num_rows: int) -> tuple[Int[Array, " 
     edges = jnp.cumsum(probability)
     rows = jnp.searchsorted(edges / edges[-1], (jnp.arange(num_rows) + 0.5) / num_rows)
     return rows, 1 / (num_rows * probability[rows])
+
+
+def repeat_rows(size: int, num_rows: int) -> tuple[Int[Array, " m"], Float[Array, " m"]]:
+    """Return ``num_rows`` >= size rows, ``size`` ones in turn, and weights that leave any sum as it was."""
+    rows = np.arange(num_rows) % size
+    return jnp.asarray(rows), 1 / jnp.asarray(np.bincount(rows)[rows], float)
