@@ -20,7 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     rows, choose = read_gap(args.gap), nearest(args.num_obs)
     experiments = [
-        read_fits(files, choose, partial(best_family, rows, files.name))
+        read_fits(files, rows, choose, partial(best_family, rows, files.name))
         for files in match_files(args.data, args.fvi, args.fits)
     ]
     plots.save_figures(data_and_fit(experiments, rows), args.output)

@@ -16,8 +16,9 @@ def main() -> None:
     parser.add_argument("--fits", type=Path, nargs="+", required=True, help="files <experiment>/avi/<family>.nc")
     parser.add_argument("--output", type=Path, nargs="+", required=True, help="files to write, .pdf or .png")
     args = parser.parse_args()
-    experiments = [read_fits(files, largest) for files in match_files(args.data, args.fvi, args.fits)]
-    plots.save_figures(ideal_function(experiments, read_gap(args.gap)), args.output)
+    rows = read_gap(args.gap)
+    experiments = [read_fits(files, rows, largest) for files in match_files(args.data, args.fvi, args.fits)]
+    plots.save_figures(ideal_function(experiments, rows), args.output)
 
 
 if __name__ == "__main__":

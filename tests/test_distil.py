@@ -45,6 +45,17 @@ def test_the_pursuit_never_chooses_a_combination_of_the_chosen():
     assert 3 in found and len(set(found)) == 2
 
 
+def test_a_feature_of_rounding_is_neither_chosen_nor_weighed():
+    """A unit whose kink is on an observation may be 1e-17 there; it must not serve as that observation's indicator."""
+    features = RANDOM.standard_normal((30, 4))
+    noise = np.zeros((30, 1))
+    noise[7] = 1e-17
+    targets = 0.1 * features.sum(1)[None] + 1e3 * (np.arange(30) == 7)
+    both, weights = jnp.asarray(np.hstack([noise, features])), jnp.ones((1, 30))
+    assert 0 not in pursuit.choose(both, jnp.asarray(targets), weights, 4).tolist()
+    assert np.abs(np.asarray(pursuit.solve(both, jnp.asarray(targets), weights))).max() < 1e3
+
+
 def test_the_head_is_weighted_least_squares():
     features, targets = RANDOM.standard_normal((50, 3)) * [1, 100, 1e-3], RANDOM.standard_normal((2, 50))
     weights = RANDOM.uniform(0.1, 3, (2, 50))

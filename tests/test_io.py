@@ -46,6 +46,15 @@ def test_data_sets_come_back_as_they_went_in(tmp_path, model, sizes):
             jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def test_one_of_several_data_sets_is_read_alone(tmp_path):
+    written = [drawn("saw", num_obs, seed) for num_obs in (3, 4) for seed in (0, 1)]
+    data.write_data(tmp_path / "d.nc", written)
+    (read,) = data.read_data(tmp_path / "d.nc", "n4_s0")
+    assert (read.num_obs, read.seed) == (4, 0)
+    np.testing.assert_array_equal(read.x, written[2].x)
+    np.testing.assert_array_equal(read.held_out_x, written[2].held_out_x)
+
+
 def test_equal_data_make_equal_files(tmp_path):
     """No time of day is written: a job that runs again and finds the same does not make others run again."""
     data.write_data(tmp_path / "a.nc", [drawn("linear", 4, 0)])

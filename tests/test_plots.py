@@ -397,7 +397,7 @@ def files_of(root: Path, *names: str):
 def test_the_best_family_is_the_smallest_of_equal_ones(results):
     rows = read_gap(results / "gap.csv")
     (files,) = files_of(results, "linear")
-    fits = read_fits(files, nearest(10), lambda data: best_family(rows, "linear", data))
+    fits = read_fits(files, rows, nearest(10), lambda data: best_family(rows, "linear", data))
     assert fits.data.num_obs == 12 and fits.data.seed == 0
     assert list(fits.functions) == ["affine"]
     extra = rows[(rows.family == "affine") & (rows.num_obs == 12)].assign(
@@ -409,8 +409,9 @@ def test_the_best_family_is_the_smallest_of_equal_ones(results):
 
 def test_ideal_function_draws_the_optimum_and_the_fitted_network(results):
     (files,) = files_of(results, "nonlinear")
-    fits = read_fits(files, largest)
-    fig = ideal_function([fits], read_gap(results / "gap.csv"))
+    rows = read_gap(results / "gap.csv")
+    fits = read_fits(files, rows, largest)
+    fig = ideal_function([fits], rows)
     for ax, factor in zip(fig.axes, (fits.fvi.loc, fits.fvi.scale), strict=True):
         (optimum,) = (line for line in ax.lines if line.get_marker() == ".")
         assert np.array_equal(optimum.get_xdata(), fits.data.x)
@@ -422,7 +423,7 @@ def test_ideal_function_draws_the_optimum_and_the_fitted_network(results):
 
 def test_a_window_is_no_function_of_one_input(results):
     (files,) = files_of(results, "nonlinear")
-    family, params = read_fits(files, largest).functions["mlp_2"]
+    family, params = read_fits(files, read_gap(results / "gap.csv"), largest).functions["mlp_2"]
     with pytest.raises(InputError, match=r"inputs \[-1, 0\]"):
         evaluate(family._replace(inputs=(-1, 0)), params, jnp.zeros(3))
 
@@ -430,13 +431,22 @@ def test_a_window_is_no_function_of_one_input(results):
 def test_data_and_fit_overlays_equal_factors_where_the_gap_is_zero(results):
     rows = read_gap(results / "gap.csv")
     (files,) = files_of(results, "linear")
-    fits = read_fits(files, largest, lambda data: best_family(rows, files.name, data))
+    fits = read_fits(files, rows, largest, lambda data: best_family(rows, files.name, data))
     (ax,) = data_and_fit([fits], rows).axes
     f_vi = next(line for line in ax.lines if line.get_label() == "F-VI")
     a_vi = next(line for line in ax.lines if line.get_label() == "A-VI: affine")
     assert a_vi.get_ydata() == pytest.approx(np.asarray(f_vi.get_ydata()), abs=1e-9)
     (truth,) = (line for line in ax.lines if line.get_label() == "true z")
     assert np.array_equal(truth.get_ydata(), fits.data.latents["z"])
+
+
+def test_an_experiment_that_the_table_lacks_is_refused(results):
+    rows = read_gap(results / "gap.csv")
+    (files,) = files_of(results, "linear")
+    with pytest.raises(InputError, match="no row of the experiment 'linear'"):
+        read_fits(files, rows[rows.experiment != "linear"], largest)
+    with pytest.raises(InputError, match="no data set n7_s0"):
+        read_fits(files, rows.assign(num_obs=7), largest)
 
 
 def test_files_without_their_partner_are_refused(results):

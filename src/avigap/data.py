@@ -53,7 +53,7 @@ class DataSet(NamedTuple):
     @property
     def name(self) -> str:
         """Name of its node in a file."""
-        return f"n{self.num_obs}_s{self.seed if self.seed is not None else 'imported'}"
+        return node_name(self.num_obs, self.seed)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -72,6 +72,11 @@ class DataSet(NamedTuple):
         if num_obs > self.num_obs:
             raise InputError(f"num_obs must be at most the {self.num_obs} that the data have, got {num_obs}")
         return self._replace(x=self.x[: len(self.x) - self.num_obs + num_obs], latents={}, held_out_x=None)
+
+
+def node_name(num_obs: int, seed: int | None) -> str:
+    """Return the name of a data set's node in the file of several."""
+    return f"n{num_obs}_s{seed if seed is not None else 'imported'}"
 
 
 def node_of(data: DataSet, together: Sequence[DataSet]) -> str:
@@ -115,15 +120,15 @@ def write_data(path: Path, data: Sequence[DataSet], inputs: Sequence[Path] = ())
     write_tree(path, "data", groups, inputs)
 
 
-def read_data(path: Path) -> list[DataSet]:
-    """Return the data sets of a file.
+def read_data(path: Path, only: str | None = None) -> list[DataSet]:
+    """Return the data sets of a file, or ``only`` that of this name.
 
     Raises
     ------
     InputError
         If the file is not one that :func:`write_data` wrote, or holds values that its model does not take.
     """
-    tree = read_tree(path, "data")
+    tree = read_tree(path, "data", only)
     with reading(path, "data"):
         data = [_read_node(node) for node in nodes_with(tree, "observed_data")]
         if not data:

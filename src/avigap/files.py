@@ -93,8 +93,8 @@ def write_tree(path: Path, kind: str, groups: Mapping[str, xr.Dataset], inputs: 
         partial.write_bytes(content)
 
 
-def read_tree(path: Path, kind: str) -> xr.DataTree:
-    """Return the tree of a file that this package wrote, in memory.
+def read_tree(path: Path, kind: str, only: str | None = None) -> xr.DataTree:
+    """Return the tree of a file that this package wrote, in memory; of several data sets ``only`` one, if it is named.
 
     Raises
     ------
@@ -102,7 +102,8 @@ def read_tree(path: Path, kind: str) -> xr.DataTree:
         If the file is missing, empty, not netCDF, truncated, or of another kind.
     """
     with _opening(path), xr.open_datatree(path, engine="h5netcdf") as opened:
-        tree = opened.load()
+        others = [name for name in opened.children if only in opened.children and name != only]
+        tree = opened.drop_nodes(others).load()
     _check_kind(path, tree.attrs, kind)
     return tree
 

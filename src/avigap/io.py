@@ -100,15 +100,15 @@ def write_fvi(
     write_tree(path, "fvi", groups, inputs)
 
 
-def read_fvi(path: Path, data: Sequence[DataSet]) -> list[FactorizedResult]:
-    """Return the F-VI fits of a file, which must be those of ``data``, in order.
+def read_fvi(path: Path, data: Sequence[DataSet], only: str | None = None) -> list[FactorizedResult]:
+    """Return the F-VI fits of a file, or ``only`` that of this name; they must be those of ``data``, in order.
 
     Raises
     ------
     InputError
         If the file is not one that :func:`write_fvi` wrote, or was fitted to other data or settings.
     """
-    tree = read_tree(path, "fvi")
+    tree = read_tree(path, "fvi", only)
     with reading(path, "fvi"):
         return [_read_fvi_node(node, each) for node, each in zip(_fitted_to(tree, data), data, strict=True)]
 
@@ -162,15 +162,15 @@ def read_summary(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         return table.astype({"seed": "Int64"})
 
 
-def read_avi(path: Path, data: Sequence[DataSet], family: Family) -> list[Variational]:
-    """Return the parameters of a family's fits to ``data``, in order.
+def read_avi(path: Path, data: Sequence[DataSet], family: Family, only: str | None = None) -> list[Variational]:
+    """Return the parameters of a family's fits to ``data``, in order; ``only`` as for :func:`read_fvi`.
 
     Raises
     ------
     InputError
         If the file is not one that :func:`write_avi` wrote, or was fitted to other data or settings.
     """
-    tree = read_tree(path, "avi")
+    tree = read_tree(path, "avi", only)
     with reading(path, "avi"):
         nodes = _fitted_to(tree, data)
         groups = [node.children["variational"].to_dataset() for node in nodes]

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from avigap.amortize import Variational, mean_field
 from avigap.core import MeanField
+from avigap.data import node_name
 from avigap.elbo import is_separable
 from avigap.errors import InputError
 from avigap.families import Family, build
@@ -71,39 +72,64 @@ def match_files(data: Sequence[Path], fvi: Sequence[Path], fits: Sequence[Path])
     ]
 
 
-def largest(data: Sequence[DataSet]) -> int:
-    """Return the index of the data set with the most observations, the first seed of several."""
-    return max(range(len(data)), key=lambda i: (data[i].num_obs, -(data[i].seed or 0)))
-
-
-def nearest(num_obs: int) -> Callable[[Sequence[DataSet]], int]:
+def nearest(num_obs: float) -> Callable[[pd.DataFrame], str]:
     """Return a chooser of the data set whose size is nearest to ``num_obs`` in ratio, the first seed of several."""
 
-    def choose(data: Sequence[DataSet]) -> int:
-        return min(range(len(data)), key=lambda i: (abs(np.log(data[i].num_obs / num_obs)), data[i].seed or 0))
+    def choose(rows: pd.DataFrame) -> str:
+        nearest_first = rows.assign(distance=np.abs(np.log(rows.num_obs / num_obs))).sort_values(["distance", "seed"])
+        first = nearest_first.iloc[0]
+        return node_name(int(first.num_obs), None if pd.isna(first.seed) else int(first.seed))
 
     return choose
 
 
+def largest(rows: pd.DataFrame) -> str:
+    """Return the name of the data set with the most observations, the first seed of several."""
+    return nearest(rows.num_obs.max())(rows)
+
+
 def read_fits(
-    files: Files, choose: Callable[[Sequence[DataSet]], int], families: Callable[[DataSet], Sequence[str]] | None = None
+    files: Files,
+    rows: pd.DataFrame,
+    choose: Callable[[pd.DataFrame], str],
+    families: Callable[[DataSet], Sequence[str]] | None = None,
 ) -> Fits:
-    """Return one data set of an experiment with its fits; ``families`` names those to read, all if None."""
-    data = read_data(files.data)
-    index = choose(data)
-    fvi = read_fvi(files.fvi, data)[index].q
-    names = [path.stem for path in files.fits] if families is None else families(data[index])
+    """Return one data set of an experiment with its fits, and read no other.
+
+    Parameters
+    ----------
+    rows
+        Those of ``gap.csv``.
+    choose
+        Names the data set, given the experiment's rows.
+    families
+        Names the families to read for it; all if None.
+
+    Raises
+    ------
+    InputError
+        If ``rows`` has none of the experiment, or its files do not belong together.
+    """
+    own = rows[rows.experiment == files.name]
+    if own.empty:
+        raise InputError(f"gap.csv has no row of the experiment {files.name!r}, the folder of {files.data}")
+    name = choose(own)
+    data = read_data(files.data, name)
+    if [each.name for each in data] != [name]:
+        raise InputError(f"{files.data} has no data set {name}, which gap.csv has rows of")
+    (fvi,) = read_fvi(files.fvi, data, name)
+    names = [path.stem for path in files.fits] if families is None else families(data[0])
     functions = {}
     for path in files.fits:
         if path.stem in names:
-            family = read_family(path)
-            functions[path.stem] = (family, read_avi(path, data, family)[index])
-    return Fits(files.name, data[index], fvi, functions)
+            family = read_family(path, name)
+            functions[path.stem] = (family, read_avi(path, data, family, name)[0])
+    return Fits(files.name, data[0], fvi.q, functions)
 
 
-def read_family(path: Path) -> Family:
-    """Return the family whose fits a file holds."""
-    attrs = [node.attrs["family"] for node in read_tree(path, "avi").subtree if "family" in node.attrs]
+def read_family(path: Path, only: str) -> Family:
+    """Return the family whose fit to the data set of this name a file holds."""
+    attrs = [node.attrs["family"] for node in read_tree(path, "avi", only).subtree if "family" in node.attrs]
     return build(json.loads(attrs[0]))
 
 

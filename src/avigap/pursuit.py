@@ -9,6 +9,9 @@ from jaxtyping import Array, Float, Int
 NEGLIGIBLE = 1e-6
 """A feature that keeps less than this part of its square beside the chosen ones is a combination of them."""
 
+ROUNDING = 1e-8
+"""A feature smaller than this part of others may be rounding, as that of a unit whose kink is on an observation."""
+
 
 @partial(jax.jit, static_argnums=3)
 def choose(
@@ -26,6 +29,7 @@ def choose(
 
     columns, error = without(constant, features * root), without(constant, targets[:, :, None] * root)
     size = jnp.sum(columns**2, axis=1)
+    size = jnp.maximum(size, ROUNDING * jnp.max(size, axis=1, keepdims=True))
 
     def pick(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
         columns, error = state
@@ -44,7 +48,8 @@ def solve(
 ) -> Float[Array, "n+1 o"]:
     """Return the coefficients of the features and, last, the constant, by weighted least squares for each target."""
     design = jnp.concatenate([features, jnp.ones((len(features), 1))], axis=1)
-    scale = jnp.sqrt(jnp.mean(design**2, axis=0)) + 1e-12
+    scale = jnp.sqrt(jnp.mean(design**2, axis=0))
+    scale = jnp.maximum(scale, ROUNDING * jnp.max(scale))
 
     def one(target: Float[Array, " m"], weight: Float[Array, " m"]) -> Float[Array, " n+1"]:
         root = jnp.sqrt(weight)
