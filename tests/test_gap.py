@@ -16,9 +16,10 @@ from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import MeanField, Model, bind
 from avigap.errors import InputError
 from avigap.evaluation import evaluate
-from avigap.gap import fit_amortized, summary_row
+from avigap.gap import fit_amortized
 from avigap.optimum import fit_factorized
 from avigap.quadratic import bandwidth, hessian_diagonal
+from avigap.result import summary_row
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, FINALISTS, Problem, fit_settings
 
@@ -183,6 +184,16 @@ def test_a_dead_network_is_a_failure_and_not_a_converged_fit(monkeypatch):
     found = fit(problem, {"kind": "mlp", "width": 2, "depth": 1, "inputs": [-1, 0]})
     assert found.status == "dead" and found.num_failed == found.num_starts == 1
     assert found.best.gap == pytest.approx(fit(problem, CONSTANT).best.gap, rel=1e-6)
+
+
+def test_single_precision_is_refused():
+    problem = problem_of("linear", {}, NUM_OBS)
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with pytest.raises(InputError, match="needs float64"):
+            fit(problem, CONSTANT)
+    finally:
+        jax.config.update("jax_enable_x64", True)
 
 
 def test_a_fit_is_decided_by_its_key():

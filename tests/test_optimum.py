@@ -9,10 +9,11 @@ import oracles
 import pytest
 from cases import FLAT_GAUSSIAN, bound, complete, data, label, optimum, published
 
-from avigap.core import Model, bind
+from avigap.arrow import newton, plain_start
+from avigap.core import Fit, MeanField, Model, bind
 from avigap.errors import InputError
 from avigap.models import published_loss
-from avigap.optimum import fit_factorized, newton, plain_start
+from avigap.optimum import _distinct, fit_factorized
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -270,6 +271,16 @@ def test_a_model_without_a_certified_route_is_refused_with_both_reasons():
     joint = bind(Model(program, {}, shared=()), {})
     with pytest.raises(InputError, match=r"no certified F-VI optimum: .*not a quadratic.*; .*not a sum over obs"):
         fit_factorized(joint, jnp.zeros(5))
+
+
+def test_optima_of_equal_elbo_at_other_places_are_told_apart():
+    def at(loc, elbo):
+        q = MeanField({"theta": jnp.asarray(loc)}, {"theta": jnp.asarray(0.1)})
+        return Fit(q, elbo, np.array([elbo]), "converged", 0.0)
+
+    fits = [at(-1.0, -5.0), at(1.0, -5.0), at(1.0 + 1e-6, -5.0 - 1e-9), at(1.0, -6.0)]
+    found = _distinct(bound("linear"), fits)
+    assert [(place.tolist(), elbo) for place, elbo in found] == [([-1.0], -5.0), ([1.0], -5.0), ([1.0], -6.0)]
 
 
 def test_single_precision_is_refused():

@@ -9,13 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avigap.core import MeanField
-from avigap.search import best_local_factors, make_cells, outer_cells, trapezoid_value, window
+from avigap.search import best_local_factors, make_cells, outer_cells, peaks_first, trapezoid_value, window
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 JOINT = bound("nonlinear")
 FAR = np.concatenate([np.linspace(-33, 33, 100), data("nonlinear", {}, 200)[:100]])
 """Observations of which the outer ones have basins far from 0."""
+
+
+def test_the_highest_of_many_peaks_come_first():
+    values = np.array([-9.0, 1.0, -9.0, 2.0, -9.0, 3.0, 2.9, 4.0, -9.0])
+    assert peaks_first(values).tolist() == [7, 5, 3, 1, 6, 0, 2, 4, 8]
+    assert peaks_first(values.reshape(3, 3))[:2].tolist() == [7, 5]
 
 
 def plain_q(theta_loc=-0.2, theta_scale=0.1, num_obs=200):

@@ -60,7 +60,7 @@ def fit_affine(joint: Joint, family: Family, x: Array, diagonal: Latents) -> Var
     Parameters
     ----------
     diagonal
-        Diagonal of the Hessian of the log joint, from :func:`avigap.elbo.hessian_diagonal`.
+        Diagonal of the Hessian of the log joint, from :func:`avigap.quadratic.hessian_diagonal`.
     """
     places = layout(joint, family, joint.num_obs(x))
     design = np.asarray(_design(joint, family, x))

@@ -243,6 +243,12 @@ def entropy(q: MeanField) -> Float[Array, ""]:
 
 
 def require_float64() -> None:
-    """Raise unless JAX computes in float64: in float32 the sum over many observations loses the gap."""
+    """Raise unless JAX computes in float64: in float32 the sum over many observations loses the gap.
+
+    Raises
+    ------
+    InputError
+        If JAX computes in float32.
+    """
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise InputError("the amortization gap needs float64: call jax.config.update('jax_enable_x64', True) first")

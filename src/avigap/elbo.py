@@ -3,8 +3,8 @@
 Each takes a joint, a data set and a :class:`~avigap.core.MeanField` and never knows the family behind it:
 
 - :func:`quadratic` is exact where the log joint is a quadratic function of all latents;
-- :func:`gauss_hermite` is exact to rounding where z_n is scalar and, given the shared latents, the log joint is a sum
-  over n of functions of z_n;
+- :func:`gauss_hermite` is deterministic where z_n is scalar and, given the shared latents, the log joint is a sum over
+  n of functions of z_n; its error falls geometrically in the number of nodes;
 - :func:`monte_carlo` is NumPyro's own ``Trace_ELBO`` and applies everywhere, with a standard error.
 
 :func:`supports` says whether one applies, and if not why, in a sentence.

@@ -9,7 +9,7 @@ fresh data set, are separate numbers.
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,14 +17,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
 from avigap.affine import fit_affine, refit_free_factors
-from avigap.amortize import Variational, initial, layout, mean_field, num_params, window_inputs
+from avigap.amortize import Variational, initial, layout, mean_field, window_inputs
 from avigap.ascend import Ascent, Objective, ascend, objective_value
-from avigap.core import Joint, Latents
+from avigap.core import Latents, require_float64
 from avigap.elbo import supports
 from avigap.errors import InputError
 from avigap.evaluation import Evaluation, evaluate
 from avigap.families import Family
 from avigap.quadratic import bandwidth, hessian_diagonal
+from avigap.result import AmortizedFit
 from avigap.starts import DEFAULTS, LEAST_ROWS, FitSettings, Problem, make_starts, start_kind, stretched
 
 MAX_NODES = 128
@@ -33,40 +34,6 @@ AGREEMENT = 1e-7
 
 DEAD = 1e-6
 """A function that varies less than this part of what the F-VI optimum does is dead."""
-
-
-class AmortizedFit(NamedTuple):
-    """The best inference function found for one data set, and how it was found.
-
-    Attributes
-    ----------
-    params
-        Parameters of the best start.
-    best, plain
-        Its evaluation, and that of the plain start (the same where the solution is exact).
-    held_out
-        Gap in nats of the frozen function on the held-out data set, edge and shared factors refitted; NaN without one.
-    start
-        Which start won: ``exact``, ``plain``, ``distilled`` or ``distilled_local``.
-    num_starts, num_failed
-        Starts ascended on the ELBO, and those whose status is not ``converged``.
-    status, trace
-        Of the winning start: ``converged``, ``max_steps``, ``stalled``, ``nonfinite``, or ``dead`` for a function that
-        ended the same for all inputs where the F-VI optimum is not.
-    seconds
-        Wall time, compilation included.
-    """
-
-    params: Variational
-    best: Evaluation
-    plain: Evaluation
-    held_out: float
-    start: str
-    num_starts: int
-    num_failed: int
-    status: str
-    trace: np.ndarray
-    seconds: float
 
 
 def fit_amortized(
@@ -85,8 +52,9 @@ def fit_amortized(
     Raises
     ------
     InputError
-        If the window is wider than the data, or no deterministic estimator applies.
+        If the window is wider than the data, no deterministic estimator applies, or JAX is not in float64.
     """
+    require_float64()
     began = time.perf_counter()
     joint, x = problem.joint, problem.x
     quadratic = supports("quadratic", joint, x).ok
@@ -165,10 +133,11 @@ def _ascended(
             break
         nodes *= 2
         finer = Objective(objective.kind, nodes)
-        ascents[winner] = ascend(
-            *(finer, joint, family, ascents[winner].params, longer.x, aux, settings.max_steps, settings.tolerance),
-            ceiling=ceiling,
-        )
+        for name in {winner, "plain"}:
+            ascents[name] = ascend(
+                *(finer, joint, family, ascents[name].params, longer.x, aux, settings.max_steps, settings.tolerance),
+                ceiling=ceiling,
+            )
     plain = evaluate(joint, x, problem.optimum, mean_field(joint, family, ascents["plain"].params, x), diagonal, nodes)
     statuses = {name: _status(problem, family, ascent) for name, ascent in ascents.items()}
     held_out = _held_out(problem, family, ascents[winner].params, Objective(objective.kind, nodes), settings)
@@ -229,29 +198,9 @@ def _held_out(
     total = ravel_pytree(params)[0].size
     free = np.r_[np.arange(edges), np.arange(edges + size, total)]
     if len(free):
-        params = ascend(objective, joint, family, params, longer.x, aux, free=free).params
+        climb = ascend(
+            *(objective, joint, family, params, longer.x, aux, settings.max_steps, settings.tolerance), free=free
+        )
+        params = climb.params
     q = mean_field(joint, family, params, fresh)
     return evaluate(joint, fresh, optimum, q, diagonal, objective.num_nodes).gap
-
-
-def summary_row(joint: Joint, num_obs: int, fit: AmortizedFit) -> dict[str, Any]:
-    """Return the columns of ``gap.csv`` that one fit fills; per-observation values are in nats per local latent."""
-    own, shared = num_params(joint, fit.params)
-    return {
-        "num_obs": num_obs,
-        "elbo_fvi": fit.best.elbo + fit.best.gap,
-        "elbo_avi": fit.best.elbo,
-        "elbo_avi_plain": fit.plain.elbo,
-        "gap": fit.best.gap,
-        "gap_per_obs": fit.best.gap / num_obs,
-        "gap_error": fit.best.gap_error,
-        "optimization_gap_per_obs": max(fit.plain.gap - fit.best.gap, 0.0) / num_obs,
-        "held_out_gap_per_obs": fit.held_out / num_obs,
-        "num_params": own,
-        "num_params_shared": shared,
-        "start": fit.start,
-        "num_starts": fit.num_starts,
-        "num_failed": fit.num_failed,
-        "status": fit.status,
-        "seconds": fit.seconds,
-    }

@@ -22,8 +22,8 @@ from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError
 from avigap.families import Family
 from avigap.files import read_group, read_tree, reading, write_text, write_tree
-from avigap.gap import AmortizedFit
 from avigap.optimum import Optimum
+from avigap.result import AmortizedFit
 
 __all__ = [
     "DataSet",

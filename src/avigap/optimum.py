@@ -20,15 +20,15 @@ import numpy as np
 from jaxtyping import Array
 
 from avigap import search
+from avigap.arrow import newton, plain_start, residual_status
 from avigap.core import Fit, Joint, Latents, MeanField, entropy, log_joint, require_float64
 from avigap.elbo import gauss_hermite, supports
 from avigap.errors import InputError
-from avigap.newton import ascent_direction, clipped_blocks, solve_blocks
 from avigap.quadratic import bandwidth, hessian_diagonal, hessian_product, quadratic_value
-from avigap.separable import NUM_NODES, NUM_SHARED_NODES, Expansion, expand
+from avigap.separable import NUM_NODES, NUM_SHARED_NODES
 
-TOLERANCE = 1e-8
-"""Largest stationarity residual, in nats, at which an optimum counts as converged."""
+ROUNDING = 1e-11
+"""Part of the ELBO by which an optimum must be better than another to replace it."""
 
 
 class Optimum(NamedTuple):
@@ -130,95 +130,13 @@ def _fit_quadratic(joint: Joint, x: Array) -> Optimum:
     q, residual = _solve_quadratic(joint, x, diagonal)
     elbo = float(quadratic_value(joint, x, q, diagonal))
     second = float(_probed_value(joint, x, q, width))
-    fit = Fit(q, elbo, np.array([elbo]), _status(elbo, float(residual)), float(residual))
+    fit = Fit(q, elbo, np.array([elbo]), residual_status(elbo, float(residual)), float(residual))
     evidence = "the log joint is quadratic, so the ELBO is concave: this optimum is the only one"
     optima = [(np.array([float(q.loc[s]) for s in joint.shared]), elbo)]
     return Optimum(fit, evidence, elbo, second, q, elbo, 0.0, optima, 0.0)
 
 
-def _status(elbo: float, residual: float) -> str:
-    if not np.isfinite(elbo) or not np.isfinite(residual):
-        return "nonfinite"
-    return "converged" if residual <= TOLERANCE else "max_steps"
-
-
 # Sums over observations given the shared latents
-
-
-@partial(jax.jit, static_argnums=0)
-def _newton_step(joint: Joint, x: Array, q: MeanField) -> tuple[Expansion, MeanField, Array]:
-    """Return the expansion at q, the Newton step in loc and log scale of all factors, and the residual.
-
-    The Hessian is an arrow: 2 x 2 blocks of z_n, bordered by the shared latents; the blocks are eliminated first.
-    """
-    site, shared = joint.local[0], 2 * len(joint.shared)
-    e = expand(joint, x, q)
-    grad_shared = e.grad[:shared].sum(-1) + e.rest_grad
-    hess_shared = e.hess[:shared, :shared].sum(-1) + e.rest_hess
-    blocks = clipped_blocks(e.hess[shared:, shared:], q.scale[site])
-    border = e.hess[shared:, :shared]
-    inner = solve_blocks(blocks, e.grad[shared:, None])[:, 0]
-    inner_border = solve_blocks(blocks, border)
-    schur = hess_shared - jnp.einsum("ian,ibn->ab", border, inner_border)
-    reduced = grad_shared - jnp.einsum("ian,in->a", border, inner)
-    step_shared = ascent_direction(schur, reduced)
-    step_local = -inner - jnp.einsum("ian,a->in", inner_border, step_shared)
-    loc = {s: step_shared[2 * i] for i, s in enumerate(joint.shared)} | {site: step_local[0]}
-    log_scale = {s: step_shared[2 * i + 1] for i, s in enumerate(joint.shared)} | {site: step_local[1]}
-    scales = jnp.stack([q.scale[s] for s in joint.shared]) if shared else jnp.zeros(0)
-    units = jnp.stack([scales, jnp.ones_like(scales)], 1).reshape(-1)
-    residual = jnp.maximum(
-        jnp.max(jnp.abs(grad_shared * units), initial=0.0),
-        jnp.max(jnp.abs(e.grad[shared:] * jnp.stack([q.scale[site], jnp.ones_like(q.scale[site])]))),
-    )
-    return e, MeanField(loc, log_scale), residual
-
-
-@jax.jit
-def _move(q: MeanField, step: MeanField, length: Array) -> MeanField:
-    """Move loc by at most half a scale's worth of trust per factor, log scale by at most 0.5."""
-
-    def shrink(loc: Array, log_scale: Array, scale: Array) -> Array:
-        size = jnp.maximum(jnp.abs(loc) / (2 * scale), jnp.abs(log_scale) * 2)
-        return length / jnp.maximum(1.0, size)
-
-    factors = jax.tree.map(shrink, step.loc, step.scale, q.scale)
-    return MeanField(
-        jax.tree.map(lambda loc, d, f: loc + f * d, q.loc, step.loc, factors),
-        jax.tree.map(lambda s, d, f: s * jnp.exp(f * d), q.scale, step.scale, factors),
-    )
-
-
-def newton(joint: Joint, x: Array, q: MeanField, max_steps: int = 60) -> Fit:
-    """Ascend the ELBO of all factors together from ``q``, a local method; a step is shortened until it climbs."""
-    expansion, step, residual = _newton_step(joint, x, q)
-    trace = [float(expansion.value)]
-    for _ in range(max_steps):
-        if float(residual) <= TOLERANCE * 1e-3 or not np.isfinite(trace[-1]):
-            break
-        length = 1.0
-        while length > 1e-4:
-            moved = _move(q, step, jnp.asarray(length))
-            candidate = _newton_step(joint, x, moved)
-            if float(candidate[0].value) >= trace[-1] - 1e-9 * abs(trace[-1]):
-                break
-            length /= 4
-        else:
-            break
-        q, (expansion, step, residual) = moved, candidate
-        trace.append(float(expansion.value))
-        if len(trace) > 3 and float(residual) <= TOLERANCE and abs(trace[-1] - trace[-2]) <= 1e-13 * abs(trace[-1]):
-            break
-    return Fit(q, trace[-1], np.array(trace), _status(trace[-1], float(residual)), float(residual))
-
-
-def plain_start(joint: Joint, x: Array) -> MeanField:
-    """Return the start that knows nothing: loc 0, scale 1 for the local factors and N^-1/2 for the shared ones."""
-    num_obs = joint.num_obs(x)
-    shared = {site: jnp.zeros(()) for site in joint.shared}
-    local = {joint.local[0]: jnp.zeros(num_obs)}
-    scale = {site: jnp.ones(()) * num_obs**-0.5 for site in joint.shared} | {joint.local[0]: jnp.ones(num_obs)}
-    return MeanField(shared | local, scale)
 
 
 def _fit_separable(joint: Joint, x: Array) -> Optimum:
@@ -229,10 +147,6 @@ def _fit_separable(joint: Joint, x: Array) -> Optimum:
     best = _climb(joint, x, max(fits, key=lambda fit: fit.elbo))
     fits = sorted([best, *fits], key=lambda fit: -fit.elbo)
     other = _other_basin(best.q, local.q, site)
-    optima: list[tuple[np.ndarray, float]] = []
-    for fit in fits:
-        if all(abs(fit.elbo - elbo) > 1e-6 * abs(elbo) for _, elbo in optima):
-            optima.append((np.array([float(fit.q.loc[s]) for s in joint.shared]), fit.elbo))
     return Optimum(
         fit=best,
         evidence=f"exhaustive search of every z_n's plane, Newton from {len(cells)} cells of q(theta)",
@@ -241,9 +155,22 @@ def _fit_separable(joint: Joint, x: Array) -> Optimum:
         local_q=local.q,
         elbo_local=local.elbo,
         other_basin=float(other.mean()),
-        optima=optima,
+        optima=_distinct(joint, fits),
         seconds=0.0,
     )
+
+
+def _distinct(joint: Joint, fits: list[Fit]) -> list[tuple[np.ndarray, float]]:
+    """Return loc of the shared latents and ELBO of fits, without those that repeat an earlier one in both."""
+    optima: list[tuple[np.ndarray, float]] = []
+    for fit in fits:
+        place, scale = (np.array([float(part[s]) for s in joint.shared]) for part in fit.q[:2])
+        if not any(
+            abs(fit.elbo - elbo) <= 1e-6 * abs(elbo) and (np.abs(place - other) <= scale).all()
+            for other, elbo in optima
+        ):
+            optima.append((place, fit.elbo))
+    return optima
 
 
 def _other_basin(q: MeanField, other: MeanField, site: str) -> np.ndarray:
@@ -260,6 +187,6 @@ def _climb(joint: Joint, x: Array, fit: Fit) -> Fit:
         if not _other_basin(again, fit.q, site).any():
             return fit
         better = newton(joint, x, again)
-        if better.elbo <= fit.elbo + TOLERANCE * abs(fit.elbo):
+        if better.elbo <= fit.elbo + ROUNDING * abs(fit.elbo):
             return fit
         fit = better

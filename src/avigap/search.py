@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from avigap.core import ENTROPY_OF_STANDARD_NORMAL, Joint, MeanField, log_rows
 from avigap.newton import clipped_blocks, solve_blocks
@@ -171,11 +171,15 @@ def outer_cells(joint: Joint, x: Array, q: MeanField, num_rows: int = 256) -> li
         return float(_best_cells(_tabulate(joint, part, moved, cells.grid), cells)[0][:, 0].sum())
 
     values = np.array([profile(theta) for theta in thetas]).reshape((len(offsets),) * len(joint.shared))
+    return [at(thetas[index]) for index in peaks_first(values)[:3]]
+
+
+def peaks_first(values: Float[np.ndarray, "..."]) -> Int[np.ndarray, " n"]:
+    """Return the flat indices of a grid's values: the local maxima, the highest first, then the rest, likewise."""
     padded = np.pad(values, 1, constant_values=-np.inf)
     neighbours = [np.roll(padded, shift, axis) for axis in range(padded.ndim) for shift in (-1, 1)]
     peaks = (padded >= np.max(neighbours, axis=0))[(slice(1, -1),) * padded.ndim]
-    ranked = np.argsort(-(values + np.where(peaks, 1e300, 0.0)).reshape(-1), kind="stable")
-    return [at(thetas[index]) for index in ranked[:3]]
+    return np.lexsort((-values.reshape(-1), ~peaks.reshape(-1)))
 
 
 @partial(jax.jit, static_argnums=0)

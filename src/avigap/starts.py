@@ -45,8 +45,8 @@ class FitSettings(NamedTuple):
     Attributes
     ----------
     starts
-        Number of regressions on each distillation target; the best two are ascended on the ELBO. One plain start is
-        always made.
+        Number of regressions on the F-VI optimum (on a local method's q, at most four); the best two of each are
+        ascended on the ELBO. One plain start is always made.
     warm_rows
         Regressions and first ascents use this many observations; the last ascent uses all.
     max_steps, tolerance

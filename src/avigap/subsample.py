@@ -20,7 +20,7 @@ def spread_probability(inputs: Float[Array, "n C"]) -> Float[Array, " n"]:
 
 @partial(jax.jit, static_argnums=1)
 def draw_rows(inputs: Float[Array, "n C"], num_rows: int) -> tuple[Int[Array, " m"], Float[Array, " m"]]:
-    """Return rows and weights with which a sum over the rows estimates the sum over all n, without bias.
+    """Return rows and weights with which a sum over the rows estimates the sum over all n.
 
     Systematic, with :func:`spread_probability`, so that the sample is decided by the data. All rows, with weight 1, if
     ``num_rows`` >= n.
