@@ -1,7 +1,9 @@
 """Fit one family of inference functions to every data set of a file; one JSON line each on standard output."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import pandas as pd
@@ -11,9 +13,25 @@ from avigap.families import build
 from avigap.files import check_output
 from avigap.gap import fit_amortized
 from avigap.models import published_loss
-from avigap.result import summary_row
+from avigap.result import AmortizedFit, summary_row
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, Problem, fit_settings
+
+
+def result(data: io.DataSet, fit: AmortizedFit, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what standard output tells of a fit, in nats; ``row`` is the fit's row of gap.csv."""
+    loss = published_loss(data.model, data.settings, data.num_obs, fit.best.elbo)
+    return {
+        "num_obs": data.num_obs,
+        "elbo": fit.best.elbo,
+        **({} if loss is None else {"loss_published": loss}),
+        "gap": fit.best.gap,
+        "gap_per_obs": row["gap_per_obs"],
+        "gap_error": fit.best.gap_error,
+        "optimization_gap": max(fit.plain.gap - fit.best.gap, 0.0),
+        "num_params": row["num_params"],
+        "status": fit.status,
+    }
 
 
 def main() -> None:
@@ -43,21 +61,7 @@ def main() -> None:
         row["residual_fvi"] = fvi.stats["residual"]
         fits.append(fit)
         rows.append(row)
-        loss = published_loss(each.model, each.settings, each.num_obs, fit.best.elbo)
-        cli.print_result(
-            {
-                "num_obs": each.num_obs,
-                "elbo": fit.best.elbo,
-                **({} if loss is None else {"loss_published": loss}),
-                "gap": fit.best.gap,
-                "gap_per_obs": row["gap_per_obs"],
-                "gap_error": fit.best.gap_error,
-                "optimization_gap": max(fit.plain.gap - fit.best.gap, 0.0),
-                "num_params": row["num_params"],
-                "status": fit.status,
-                "seconds": time.perf_counter() - start,
-            }
-        )
+        cli.print_result({**result(each, fit, row), "seconds": time.perf_counter() - start})
     io.write_avi(args.output, data, args.family, fits, pd.DataFrame(rows), [args.data, args.fvi])
 
 

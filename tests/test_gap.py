@@ -84,6 +84,23 @@ def test_a_rule_too_coarse_for_a_wide_factor_is_found_out():
     assert value.elbo == pytest.approx(exact, abs=value.gap_error)
 
 
+def test_every_ascent_obeys_the_settings_and_the_plain_start_gets_the_rule_of_the_winner(monkeypatch):
+    problem, calls, ascend = problem_of("nonlinear", {}, FEW, fresh=True), [], gap.ascend
+
+    def recorded(objective, joint, family, params, x, aux, max_steps, tolerance, **options):
+        calls.append((objective.num_nodes, max_steps, tolerance, "free" in options))
+        return ascend(objective, joint, family, params, x, aux, max_steps, tolerance, **options)
+
+    monkeypatch.setattr(gap, "ascend", recorded)
+    monkeypatch.setattr(gap, "AGREEMENT", 0.0)
+    settings = fit_settings(starts=1, max_steps=7, tolerance=1e-5)
+    found = fit(problem, {"kind": "mlp", "width": 2, "depth": 1}, settings=settings)
+    assert {(steps, tolerance) for _, steps, tolerance, _ in calls} == {(7, 1e-5)}
+    nodes = [number for number, _, _, is_held_out in calls if not is_held_out]
+    assert found.start == "distilled" and nodes == [32] * found.num_starts + [64] * 2 + [128] * 2
+    assert [number for number, _, _, is_held_out in calls if is_held_out] == [128]
+
+
 # Factorized
 
 

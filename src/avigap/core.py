@@ -243,12 +243,6 @@ def entropy(q: MeanField) -> Float[Array, ""]:
 
 
 def require_float64() -> None:
-    """Raise unless JAX computes in float64: in float32 the sum over many observations loses the gap.
-
-    Raises
-    ------
-    InputError
-        If JAX computes in float32.
-    """
+    """Raise :class:`InputError` unless JAX computes in float64: sums in float32 lose the gap."""
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise InputError("the amortization gap needs float64: call jax.config.update('jax_enable_x64', True) first")

@@ -117,35 +117,33 @@ def _ascended(
     joint, x = problem.joint, problem.x
     longer, aux = _with_auxiliary(problem, family, objective, diagonal, settings.warm_rows)
     ceiling = float(objective_value(objective, joint, longer.x, longer.optimum, aux))
-    ascents: dict[str, Ascent] = {}
-    for name, params in make_starts(longer, family, key, settings, objective, aux).items():
-        ascents[name] = ascend(
+
+    def climb(objective: Objective, params: Variational, name: str) -> Ascent:
+        return ascend(
             *(objective, joint, family, params, longer.x, aux, settings.max_steps, settings.tolerance),
             ceiling=ceiling,
             report=partial(report, name),
         )
+
+    def evaluated(name: str) -> Evaluation:
+        q = mean_field(joint, family, ascents[name].params, x)
+        return evaluate(joint, x, problem.optimum, q, diagonal, objective.num_nodes)
+
+    starts = make_starts(longer, family, key, settings, objective, aux)
+    ascents = {name: climb(objective, params, name) for name, params in starts.items()}
     winner = max(ascents, key=lambda name: np.nan_to_num(ascents[name].trace[-1], nan=-np.inf))
-    nodes = objective.num_nodes
-    while True:
-        q = mean_field(joint, family, ascents[winner].params, x)
-        best = evaluate(joint, x, problem.optimum, q, diagonal, nodes)
-        if diagonal is not None or best.gap_error < AGREEMENT * joint.num_obs(x) or nodes >= MAX_NODES:
-            break
-        nodes *= 2
-        finer = Objective(objective.kind, nodes)
-        for name in {winner, "plain"}:
-            ascents[name] = ascend(
-                *(finer, joint, family, ascents[name].params, longer.x, aux, settings.max_steps, settings.tolerance),
-                ceiling=ceiling,
-            )
-    plain = evaluate(joint, x, problem.optimum, mean_field(joint, family, ascents["plain"].params, x), diagonal, nodes)
+    best = evaluated(winner)
+    while diagonal is None and best.gap_error >= AGREEMENT * joint.num_obs(x) and objective.num_nodes < MAX_NODES:
+        objective = objective._replace(num_nodes=2 * objective.num_nodes)
+        for name in dict.fromkeys((winner, "plain")):
+            ascents[name] = climb(objective, ascents[name].params, name)
+        best = evaluated(winner)
     statuses = {name: _status(problem, family, ascent) for name, ascent in ascents.items()}
-    held_out = _held_out(problem, family, ascents[winner].params, Objective(objective.kind, nodes), settings)
     return AmortizedFit(
         params=ascents[winner].params,
         best=best,
-        plain=plain,
-        held_out=held_out,
+        plain=evaluated("plain"),
+        held_out=_held_out(problem, family, ascents[winner].params, objective, settings),
         start=start_kind(winner),
         num_starts=len(ascents),
         num_failed=sum(status != "converged" for status in statuses.values()),

@@ -1,6 +1,7 @@
 """Neural inference functions: a multilayer perceptron from the window's inputs to loc and log scale."""
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Literal
 
@@ -13,7 +14,9 @@ from avigap import pursuit
 from avigap.families import AtLeastOne, Family, Offsets, Params
 from avigap.subsample import spread_probability
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+Activation = Callable[[Array], Array]
+
+ACTIVATIONS: dict[str, Activation] = {
     "relu": jax.nn.relu,
     "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.2),
     "tanh": jnp.tanh,
@@ -44,31 +47,7 @@ def build(
     act = ACTIVATIONS[activation]
     outputs = 2 if heads == "shared" else 1
 
-    def plain(noise: Float[Array, "layers _ _"], inputs: Float[Array, "n C"]) -> Params:
-        layers, values = [], inputs
-        rows = (ndtr(noise[:depth, -1, :width]) * len(inputs)).astype(int)
-        for index in range(depth):
-            layers.append(_units(noise[index, :-1, :width], values, rows[index]))
-            values = act(values @ layers[-1]["weight"] + layers[-1]["bias"])
-        spread = jnp.sqrt(jnp.mean(values**2)) + 1e-12
-        weight = 0.1 * noise[depth, :width, :outputs] / (spread * width**0.5)
-        return [*layers, {"weight": weight, "bias": jnp.zeros(outputs)}]
-
-    def grown(noise: Float[Array, "layers _ _"], inputs: Array, targets: Array, weights: Array) -> Params:
-        layers, values = [], inputs
-        edges = jnp.cumsum(spread_probability(inputs))
-        rows = jnp.searchsorted(edges / edges[-1], ndtr(noise[:depth, -1]))
-        for index in range(depth):
-            units = _units(noise[index, :-1], values, rows[index])
-            if index:  # among the candidates are those that pass a unit of the layer below through
-                through = {"weight": jnp.eye(width), "bias": 0.1 * values.mean(0)}
-                units = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), through, units)
-            features = act(values @ units["weight"] + units["bias"])
-            chosen = pursuit.choose(features, targets, weights, width)
-            layers.append({"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]})
-            values = features[:, chosen]
-        head = pursuit.solve(values, targets, weights)
-        return [*layers, {"weight": head[:-1], "bias": head[-1]}]
+    plain, grown = partial(_plain, act, depth, width, outputs), partial(_grown, act, depth, width)
 
     def forward(params: Params, inputs: Float[Array, " C"]) -> Float[Array, " outputs"]:
         values = inputs
@@ -105,6 +84,51 @@ def build(
         return forward(params["loc"], inputs)[0], forward(params["log_scale"], inputs)[0]
 
     return Family(inputs, init, infer, grow=grow)
+
+
+def _plain(
+    act: Activation,
+    depth: int,
+    width: int,
+    outputs: int,
+    noise: Float[Array, "layers _ _"],
+    inputs: Float[Array, "n C"],
+) -> Params:
+    """Return a network whose units have their kinks on observations, and a small head."""
+    layers, values = [], inputs
+    rows = (ndtr(noise[:depth, -1, :width]) * len(inputs)).astype(int)
+    for index in range(depth):
+        layers.append(_units(noise[index, :-1, :width], values, rows[index]))
+        values = act(values @ layers[-1]["weight"] + layers[-1]["bias"])
+    spread = jnp.sqrt(jnp.mean(values**2)) + 1e-12
+    weight = 0.1 * noise[depth, :width, :outputs] / (spread * width**0.5)
+    return [*layers, {"weight": weight, "bias": jnp.zeros(outputs)}]
+
+
+def _grown(
+    act: Activation,
+    depth: int,
+    width: int,
+    noise: Float[Array, "layers _ _"],
+    inputs: Float[Array, "m C"],
+    targets: Float[Array, "outputs m"],
+    weights: Float[Array, "outputs m"],
+) -> Params:
+    """Return a network of which each layer's units are chosen among many for the targets, and its head solved."""
+    layers, values = [], inputs
+    edges = jnp.cumsum(spread_probability(inputs))
+    rows = jnp.searchsorted(edges / edges[-1], ndtr(noise[:depth, -1]))
+    for index in range(depth):
+        units = _units(noise[index, :-1], values, rows[index])
+        if index:  # among the candidates are those that pass a unit of the layer below through
+            through = {"weight": jnp.eye(width), "bias": 0.1 * values.mean(0)}
+            units = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), through, units)
+        features = act(values @ units["weight"] + units["bias"])
+        chosen = pursuit.choose(features, targets, weights, width)
+        layers.append({"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]})
+        values = features[:, chosen]
+    head = pursuit.solve(values, targets, weights)
+    return [*layers, {"weight": head[:-1], "bias": head[-1]}]
 
 
 def _units(
