@@ -6,12 +6,12 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
+import h5netcdf
 import jax
 import xarray as xr
 
@@ -101,11 +101,9 @@ def read_tree(path: Path, kind: str, only: str | None = None) -> xr.DataTree:
     InputError
         If the file is missing, empty, not netCDF, truncated, or of another kind.
     """
-    with _opening(path), xr.open_datatree(path, engine="h5netcdf") as opened:
-        others = [name for name in opened.children if only in opened.children and name != only]
-        tree = opened.drop_nodes(others).load()
-    _check_kind(path, tree.attrs, kind)
-    return tree
+    group = f"/{only}" if only in _groups(path, kind) else "/"
+    with _opening(path), xr.open_datatree(path, engine="h5netcdf", group=group) as opened:
+        return opened.load()
 
 
 def read_group(path: Path, kind: str, group: str) -> xr.Dataset:
@@ -116,9 +114,7 @@ def read_group(path: Path, kind: str, group: str) -> xr.Dataset:
     InputError
         As :func:`read_tree`, or if there is no such group.
     """
-    with _opening(path), xr.open_dataset(path, engine="h5netcdf") as root:
-        attrs = dict(root.attrs)
-    _check_kind(path, attrs, kind)
+    _groups(path, kind)
     with reading(path, kind), xr.open_dataset(path, group=group, engine="h5netcdf") as opened:
         return opened.load()
 
@@ -132,10 +128,14 @@ def _opening(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
 
 
-def _check_kind(path: Path, attrs: Mapping[Hashable, Any], kind: str) -> None:
-    if (found := attrs.get("avigap_kind")) != kind:
+def _groups(path: Path, kind: str) -> set[str]:
+    """Return the names of the groups at the root of a file, which must be of this kind."""
+    with _opening(path), h5netcdf.File(path, "r") as root:
+        found, names = root.attrs.get("avigap_kind"), set(root.groups)
+    if found != kind:
         found = f"a file written by {WRITERS[found]}" if found in WRITERS else "not a file of this package"
         raise InputError(f"{path} is {found}; one written by {WRITERS[kind]} is needed")
+    return names
 
 
 def check_input(path: Path) -> None:

@@ -178,7 +178,8 @@ def read_avi(path: Path, data: Sequence[DataSet], family: Family, only: str | No
 
 
 def _restore(data: DataSet, family: Family, group: xr.Dataset) -> Variational:
-    template = initial(data.joint, family, jnp.asarray(data.x), jax.random.key(0))
+    shapes = jax.eval_shape(lambda: initial(data.joint, family, jnp.asarray(data.x), jax.random.key(0)))
+    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes)
     function, restore = ravel_pytree(template["function"])
     shared = {site: group[f"shared_{site}"].values for site in template["shared"]}
     if group["function"].shape != function.shape or group["edge"].shape[1:] != template["edge"]["loc"].shape:
