@@ -9,6 +9,7 @@ import oracles
 import pytest
 from cases import FLAT_GAUSSIAN, bound, complete, data, label, optimum, published
 
+from avigap import search
 from avigap.arrow import newton, plain_start
 from avigap.core import Fit, MeanField, Model, bind
 from avigap.errors import InputError
@@ -160,6 +161,14 @@ def test_the_outer_search_reports_its_optima_best_first(far):
     assert found.elbo_local < found.fit.elbo
 
 
+def test_newton_reaches_an_optimum_from_every_cell_of_q_theta(far):
+    """A step that holds theta back, but not the local factors that follow it, ends at no optimum."""
+    x, found = far
+    joint = bound("nonlinear", {"normalised": False})
+    for cell in search.outer_cells(joint, x, found.fit.q):
+        assert newton(joint, x, search.best_local_factors(joint, x, cell)).status == "converged"
+
+
 def test_the_exact_gradient_vanishes_at_the_nonlinear_optimum(far):
     """By central differences of the exact series, in loc and log scale of theta and of every z_n."""
     x, found = far
@@ -273,12 +282,12 @@ def test_a_model_without_a_certified_route_is_refused_with_both_reasons():
         fit_factorized(joint, jnp.zeros(5))
 
 
-def test_optima_of_equal_elbo_at_other_places_are_told_apart():
-    def at(loc, elbo):
+def test_only_converged_optima_are_listed_and_those_of_equal_elbo_at_other_places_are_told_apart():
+    def at(loc, elbo, status="converged"):
         q = MeanField({"theta": jnp.asarray(loc)}, {"theta": jnp.asarray(0.1)})
-        return Fit(q, elbo, np.array([elbo]), "converged", 0.0)
+        return Fit(q, elbo, np.array([elbo]), status, 0.0)
 
-    fits = [at(-1.0, -5.0), at(1.0, -5.0), at(1.0 + 1e-6, -5.0 - 1e-9), at(1.0, -6.0)]
+    fits = [at(-1.0, -5.0), at(1.0, -5.0), at(1.0 + 1e-6, -5.0 - 1e-9), at(3.0, -5.5, "max_steps"), at(1.0, -6.0)]
     found = _distinct(bound("linear"), fits)
     assert [(place.tolist(), elbo) for place, elbo in found] == [([-1.0], -5.0), ([1.0], -5.0), ([1.0], -6.0)]
 

@@ -25,6 +25,10 @@ def residual_status(elbo: float, residual: float) -> str:
     return "converged" if residual <= TOLERANCE else "max_steps"
 
 
+SHARED_REACH = 0.25
+"""A step of a shared latent's loc, at most, in units of its scale times sqrt(N), which one observation resolves."""
+
+
 @partial(jax.jit, static_argnums=0)
 def _newton_step(joint: Joint, x: Array, q: MeanField) -> tuple[Expansion, MeanField, Array]:
     """Return the expansion at q, the Newton step in loc and log scale of all factors, and the residual.
@@ -54,18 +58,22 @@ def _newton_step(joint: Joint, x: Array, q: MeanField) -> tuple[Expansion, MeanF
     return e, MeanField(loc, log_scale), residual
 
 
-@jax.jit
-def _move(q: MeanField, step: MeanField, length: Array) -> MeanField:
-    """Move every factor along its step: loc by at most two scales, log scale by at most 0.5."""
+@partial(jax.jit, static_argnums=0)
+def _move(joint: Joint, q: MeanField, step: MeanField, length: Array) -> MeanField:
+    """Move every factor along its step: log scale by at most 0.5, loc by at most two scales.
 
-    def shrink(loc: Array, log_scale: Array, scale: Array) -> Array:
-        size = jnp.maximum(jnp.abs(loc) / (2 * scale), jnp.abs(log_scale) * 2)
-        return length / jnp.maximum(1.0, size)
+    loc of a shared latent may move further, by up to ``SHARED_REACH`` of what one observation can resolve.
+    """
+    reach = {site: max(2.0, SHARED_REACH * q.loc[joint.local[0]].size ** 0.5) for site in joint.shared}
 
-    factors = jax.tree.map(shrink, step.loc, step.scale, q.scale)
+    def factor(site: str) -> Array:
+        size = jnp.abs(step.loc[site]) / (reach.get(site, 2.0) * q.scale[site])
+        return length / jnp.maximum(1.0, jnp.maximum(size, jnp.abs(step.scale[site]) * 2))
+
+    factors = {site: factor(site) for site in q.loc}
     return MeanField(
-        jax.tree.map(lambda loc, d, f: loc + f * d, q.loc, step.loc, factors),
-        jax.tree.map(lambda s, d, f: s * jnp.exp(f * d), q.scale, step.scale, factors),
+        {site: q.loc[site] + factors[site] * step.loc[site] for site in q.loc},
+        {site: q.scale[site] * jnp.exp(factors[site] * step.scale[site]) for site in q.loc},
     )
 
 
@@ -78,7 +86,7 @@ def newton(joint: Joint, x: Array, q: MeanField, max_steps: int = 60) -> Fit:
             break
         length = 1.0
         while length > 1e-4:
-            moved = _move(q, step, jnp.asarray(length))
+            moved = _move(joint, q, step, jnp.asarray(length))
             candidate = _newton_step(joint, x, moved)
             if float(candidate[0].value) >= trace[-1] - 1e-9 * abs(trace[-1]):
                 break

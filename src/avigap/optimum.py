@@ -161,9 +161,9 @@ def _fit_separable(joint: Joint, x: Array) -> Optimum:
 
 
 def _distinct(joint: Joint, fits: list[Fit]) -> list[tuple[np.ndarray, float]]:
-    """Return loc of the shared latents and ELBO of fits, without those that repeat an earlier one in both."""
+    """Return loc of the shared latents and ELBO of converged fits, without those that repeat an earlier one in both."""
     optima: list[tuple[np.ndarray, float]] = []
-    for fit in fits:
+    for fit in (fit for fit in fits if fit.status == "converged"):
         place, scale = (np.array([float(part[s]) for s in joint.shared]) for part in fit.q[:2])
         if not any(
             abs(fit.elbo - elbo) <= 1e-6 * abs(elbo) and (np.abs(place - other) <= scale).all()

@@ -76,14 +76,18 @@ def _tabulate(joint: Joint, x: Array, q: MeanField, grid: Array) -> Float[Array,
 
 @jax.jit
 def _best_of_chunk(table: Float[Array, "Z n"], cells: Cells) -> tuple[Array, Array, Array]:
-    values = (table.T @ cells.weights).reshape(-1, *cells.loc.shape) + jnp.log(cells.scale)  # (n, B, M)
+    """Return value, loc and scale (n, 2) of the best cells; in float32 below the top, which decides no basin."""
+    height = table.max(0)
+    below = jnp.maximum(table - height, -1e30).astype(jnp.float32)
+    averages = below.T @ jnp.asarray(cells.weights, jnp.float32)
+    values = averages.reshape(-1, *cells.loc.shape) + jnp.log(jnp.asarray(cells.scale, jnp.float32))  # (n, B, M)
     best = values.max(-1)
     padded = jnp.pad(best, ((0, 0), (1, 1)), constant_values=-jnp.inf)
     peak = (best >= padded[:, :-2]) & (best > padded[:, 2:])
     top, index = jax.lax.top_k(jnp.where(peak, best, -jnp.inf), NUM_BASINS)
     index = jnp.where(jnp.isfinite(top), index, index[:, :1])
     cell = index, jnp.take_along_axis(values.argmax(-1), index, axis=1)
-    return top, jnp.asarray(cells.loc)[cell], jnp.asarray(cells.scale)[cell]
+    return top + height[:, None], jnp.asarray(cells.loc)[cell], jnp.asarray(cells.scale)[cell]
 
 
 def _best_cells(table: Float[Array, "Z N"], cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
