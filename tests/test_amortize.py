@@ -68,10 +68,10 @@ def test_every_position_is_either_interior_with_its_own_rows_or_an_edge(inputs, 
             layout(joint, polynomial(inputs), num_obs)
         return
     places = layout(joint, polynomial(inputs), num_obs)
-    assert (places.interior.tolist(), places.edge.tolist()) == (interior, edge)
+    assert (np.arange(num_obs)[places.interior].tolist(), places.edge.tolist()) == (interior, edge)
     x = 10.0 * np.arange(lead + num_obs)
     expected = [[x[lead + n + offset] for offset in inputs] for n in interior]
-    assert x[places.rows].tolist() == expected
+    assert np.asarray(window_inputs(jnp.asarray(x), places)).tolist() == expected
 
 
 def test_a_row_of_x_with_several_entries_gives_several_inputs():
@@ -91,7 +91,7 @@ def test_a_factor_changes_with_the_rows_of_its_window_and_with_no_other(model, c
     joint, family, x = bound(model), families.build(config), data(model, {}, NUM_OBS)
     params, places = random_params(joint, family, x), layout(joint, family, NUM_OBS)
     plain = np.asarray(mean_field(joint, family, params, jnp.asarray(x)).loc["z"])
-    seen = dict(zip(places.interior.tolist(), places.rows.tolist(), strict=True))
+    seen = {n: [n + offset for offset in places.offsets] for n in range(places.start, places.stop)}
     reacts = np.zeros(NUM_OBS, bool)
     for row in range(len(x)):
         moved = np.asarray(mean_field(joint, family, params, jnp.asarray(x).at[row].add(3.0)).loc["z"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from avigap.amortize import Variational, layout, mean_field, window_inputs
+from avigap.amortize import Layout, Variational, layout, mean_field, window_inputs
 from avigap.core import Joint, Latents, MeanField, latent_shapes, log_joint
 from avigap.families import Family
 from avigap.quadratic import hessian_product
@@ -19,17 +19,16 @@ from avigap.quadratic import hessian_product
 RANK_TOLERANCE = 1e-12
 
 
-@partial(jax.jit, static_argnums=0)
-def _normal_equations(joint: Joint, x: Array, basis: Array, positions: Array, fixed: Latents) -> tuple[Array, Array]:
-    """Return D' Lambda D and D' (eta - Lambda fixed) for columns: ``basis`` at ``positions``, then unit vectors.
+@partial(jax.jit, static_argnums=(0, 1))
+def _normal_equations(joint: Joint, places: Layout, x: Array, basis: Array, fixed: Latents) -> tuple[Array, Array]:
+    """Return D' Lambda D and D' (eta - Lambda fixed) for columns: ``basis`` (I, K), then unit vectors.
 
-    The unit vectors are those of the remaining local latents (edges), in order, and of the shared latents.
+    The unit vectors are those of the edges, in order, and of the shared latents.
     """
-    num_obs, site = joint.num_obs(x), joint.local[0]
+    num_obs, site, edges = joint.num_obs(x), joint.local[0], len(places.edge)
     zeros = {name: jnp.zeros(shape) for name, shape in latent_shapes(joint, num_obs).items()}
-    edge = jnp.nonzero(jnp.zeros(num_obs).at[positions].add(1.0) == 0, size=num_obs - len(positions))[0]
-    local = jnp.zeros((basis.shape[1], num_obs)).at[:, positions].set(basis.T)
-    local = jnp.concatenate([local, jnp.zeros((len(edge), num_obs)).at[jnp.arange(len(edge)), edge].set(1.0)])
+    inner = places.join(basis.T, jnp.zeros((basis.shape[1], edges)))
+    local = jnp.concatenate([inner, places.join(jnp.zeros((edges, len(basis))), jnp.eye(edges))])
     units = jnp.eye(len(joint.shared))
     columns = {site: jnp.concatenate([local, jnp.zeros((len(units), num_obs))])}
     for index, name in enumerate(joint.shared):
@@ -71,19 +70,17 @@ def fit_affine(joint: Joint, family: Family, x: Array, diagonal: Latents) -> Var
     left = orthogonal @ left
     keep = singular > RANK_TOLERANCE * singular[0] * max(design.shape)
     zeros = {name: jnp.zeros(shape) for name, shape in latent_shapes(joint, joint.num_obs(x)).items()}
-    gram, target = _normal_equations(joint, x, jnp.asarray(left[:, keep]), jnp.asarray(places.interior), zeros)
+    gram, target = _normal_equations(joint, places, x, jnp.asarray(left[:, keep]), zeros)
     solution = np.linalg.solve(np.asarray(gram), np.asarray(target))
     size = int(keep.sum())
     weights = (right[keep].T @ (solution[:size] / singular[keep])) / norms
-    return _assemble(joint, diagonal, places.interior, places.edge, weights, solution[size:])
+    return _assemble(joint, diagonal, places, weights, solution[size:])
 
 
-def _assemble(
-    joint: Joint, diagonal: Latents, interior: np.ndarray, edge: np.ndarray, weights: np.ndarray, free: np.ndarray
-) -> Variational:
+def _assemble(joint: Joint, diagonal: Latents, places: Layout, weights: np.ndarray, free: np.ndarray) -> Variational:
     """Return the parameters from the solved locs and the best scales: Lambda_ii^-1/2, of the mean where shared."""
     precision = {name: -np.asarray(value) for name, value in diagonal.items()}
-    local = precision[joint.local[0]]
+    local, edge = precision[joint.local[0]], places.edge
     shared = {
         name: {"loc": jnp.asarray(loc), "log_scale": jnp.asarray(-0.5 * np.log(precision[name]))}
         for name, loc in zip(joint.shared, free[len(edge) :], strict=True)
@@ -93,7 +90,7 @@ def _assemble(
         "edge": {"loc": jnp.asarray(free[: len(edge)]), "log_scale": jnp.asarray(-0.5 * np.log(local[edge]))},
         "function": {
             "loc": jnp.asarray(weights),
-            "log_scale": jnp.asarray(-0.5 * np.log(local[interior].mean())),
+            "log_scale": jnp.asarray(-0.5 * np.log(local[places.interior].mean())),
         },
     }
 
@@ -105,12 +102,13 @@ def refit_free_factors(joint: Joint, family: Family, params: Variational, x: Arr
     site = joint.local[0]
     if not len(places.edge) and not joint.shared:
         return params
-    fixed = {**{name: jnp.zeros(()) for name in joint.shared}, site: q.loc[site].at[places.edge].set(0.0)}
-    empty = jnp.zeros((len(places.interior), 0))
-    gram, target = _normal_equations(joint, x, empty, jnp.asarray(places.interior), fixed)
+    inner = q.loc[site][places.interior]
+    fixed = {name: jnp.zeros(()) for name in joint.shared}
+    fixed[site] = places.join(inner, jnp.zeros(len(places.edge)))
+    gram, target = _normal_equations(joint, places, x, jnp.zeros((len(inner), 0)), fixed)
     free = np.linalg.solve(np.asarray(gram), np.asarray(target))
     function = params["function"]
-    fitted = _assemble(joint, diagonal, places.interior, places.edge, np.zeros(0), free)
+    fitted = _assemble(joint, diagonal, places, np.zeros(0), free)
     return {**fitted, "function": function}
 
 

@@ -27,13 +27,29 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
-    interior, edge : (I,) and (E,) positions, N in all
-    rows : (I, C) rows of x that each interior position sees
+    start, stop : the interior positions are ``start <= n < stop``
+    num_obs : number of positions N
+    offsets : position n sees the rows n + offset of x
     """
 
-    interior: np.ndarray
-    edge: np.ndarray
-    rows: np.ndarray
+    start: int
+    stop: int
+    num_obs: int
+    offsets: tuple[int, ...]
+
+    @property
+    def interior(self) -> slice:
+        """The I positions whose whole window lies in the data."""
+        return slice(self.start, self.stop)
+
+    @property
+    def edge(self) -> np.ndarray:
+        """The other E = N - I positions, in order."""
+        return np.r_[: self.start, self.stop : self.num_obs]
+
+    def join(self, inner: Float[Array, "*K I"], edge: Float[Array, "*K E"]) -> Float[Array, "*K N"]:
+        """Return values by position from those of the interior positions and those of the edges."""
+        return jnp.concatenate([edge[..., : self.start], inner, edge[..., self.start :]], axis=-1)
 
 
 @lru_cache(maxsize=64)
@@ -45,21 +61,21 @@ def layout(joint: Joint, family: Family, num_obs: int) -> Layout:
     InputError
         If no position has its whole window inside the data.
     """
-    positions = np.arange(num_obs)
-    rows = joint.lead + positions[:, None] + np.asarray(family.inputs)
-    inside = ((rows >= 0) & (rows < joint.lead + num_obs)).all(1)
+    offsets = tuple(joint.lead + offset for offset in family.inputs)
     if family.infer is None:
-        inside = np.zeros(num_obs, bool)
-    elif not inside.any():
+        return Layout(0, 0, num_obs, offsets)
+    start, stop = max(0, -min(offsets)), min(num_obs, joint.lead + num_obs - max(offsets))
+    if start >= stop:
         raise InputError(
             f"inputs {list(family.inputs)} are wider than the data: no position of {num_obs} has its whole window"
         )
-    return Layout(positions[inside], positions[~inside], rows[inside])
+    return Layout(start, stop, num_obs, offsets)
 
 
 def window_inputs(x: Array, places: Layout) -> Float[Array, "I C"]:
     """Return the inputs of every interior position; a row of x with several entries gives several inputs."""
-    return jnp.asarray(x)[places.rows].reshape(len(places.rows), -1)
+    columns = [jnp.asarray(x)[places.start + offset : places.stop + offset] for offset in places.offsets]
+    return jnp.stack(columns, axis=1).reshape(places.stop - places.start, -1)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -68,7 +84,7 @@ def initial(joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variat
     places = layout(joint, family, joint.num_obs(x))
     free = {"loc": jnp.zeros(()), "log_scale": jnp.zeros(())}
     params: Variational = {"shared": {site: dict(free) for site in joint.shared}}
-    params["edge"] = {name: jnp.zeros(len(places.edge)) for name in free}
+    params["edge"] = {name: jnp.zeros(places.num_obs - (places.stop - places.start)) for name in free}
     params["function"] = {} if family.init is None else family.init(key, window_inputs(x, places))
     return params
 
@@ -77,12 +93,10 @@ def initial(joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variat
 def mean_field(joint: Joint, family: Family, params: Variational, x: Array) -> MeanField:
     """Return q over all latents: the family's function on every interior position, free factors elsewhere."""
     places = layout(joint, family, joint.num_obs(x))
-    loc = jnp.zeros(joint.num_obs(x)).at[places.edge].set(params["edge"]["loc"])
-    log_scale = jnp.zeros(joint.num_obs(x)).at[places.edge].set(params["edge"]["log_scale"])
+    loc, log_scale = params["edge"]["loc"], params["edge"]["log_scale"]
     if family.infer is not None:
         inner = jax.vmap(family.infer, (None, 0))(params["function"], window_inputs(x, places))
-        loc = loc.at[places.interior].set(inner[0])
-        log_scale = log_scale.at[places.interior].set(inner[1])
+        loc, log_scale = places.join(inner[0], loc), places.join(inner[1], log_scale)
     shared = params["shared"].items()
     site = joint.local[0]
     return MeanField(

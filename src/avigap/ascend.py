@@ -108,7 +108,7 @@ def _gauss_newton(
     inputs = window_inputs(x, places)
     coupled = objective.kind == "coupled"
     rows, weights = draw_rows(inputs, len(inputs) if coupled else MAX_CURVATURE_ROWS)
-    own_rows = jnp.asarray(places.interior)[rows]
+    own_rows = places.start + rows
     jacobian, inner = function_curvature(
         family, params["function"], inputs[rows], -local.blocks[:, :, own_rows] * weights
     )
@@ -126,7 +126,7 @@ def _gauss_newton(
         matrix = matrix.at[np.ix_(slots[a], last)].set(strip).at[np.ix_(last, slots[a])].set(strip.T)
     if coupled:
         columns = jnp.zeros((len(matrix), joint.num_obs(x))).at[slots[0], places.edge].set(1.0)
-        columns = columns.at[np.ix_(own, places.interior)].set(jacobian[:, 0].T)
+        columns = columns.at[own, places.interior].set(jacobian[:, 0].T)
         matrix = matrix + coupled_curvature(joint, x, columns, last[::2])
     return local.value, gradient, matrix
 

@@ -158,7 +158,7 @@ def _targets(
     inputs, factors = window_inputs(x, places), jnp.stack([q.loc[site], jnp.log(q.scale[site])])
     least = max(LEAST_ROWS, len(inputs))
     rows, weights = draw_rows(inputs, num_rows) if num_rows < least else repeat_rows(len(inputs), least)
-    own = jnp.asarray(places.interior)[rows]
+    own = places.start + rows
     free = {
         "shared": {s: {"loc": q.loc[s], "log_scale": jnp.log(q.scale[s])} for s in joint.shared},
         "edge": {"loc": factors[0, places.edge], "log_scale": factors[1, places.edge]},
