@@ -203,6 +203,19 @@ def test_a_dead_network_is_a_failure_and_not_a_converged_fit(monkeypatch):
     assert found.best.gap == pytest.approx(fit(problem, CONSTANT).best.gap, rel=1e-6)
 
 
+def test_an_optimum_that_is_not_one_of_the_data_is_refused_by_name():
+    joint, x = bound("linear"), jnp.asarray(data("linear", {}, 6))
+    found, family = fit_factorized(joint, x), families.build(CONSTANT)
+    longer = fit_factorized(joint, jnp.asarray(data("linear", {}, 7))).fit.q
+    for problem, message in (
+        (Problem(joint, x, found), r"optimum must be a MeanField, such as .*fit\.q, got Optimum"),
+        (Problem(joint, x, found.fit.q, longer), r"local_optimum must have a loc .*\(6,\).* got .*\(7,\)"),
+        (Problem(joint, x, found.fit.q, None, x, longer), r"held_out_optimum must have .* got .*\(7,\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit_amortized(problem, family, jax.random.key(0))
+
+
 def test_single_precision_is_refused():
     problem = problem_of("linear", {}, NUM_OBS)
     jax.config.update("jax_enable_x64", False)

@@ -45,3 +45,8 @@ def test_repeated_rows_leave_a_sum_as_it_is(size):
     values = RANDOM.standard_normal(size)
     assert len(rows) == 10 and set(np.asarray(rows).tolist()) == set(range(size))
     assert np.sum(np.asarray(weights) * values[rows]) == pytest.approx(values.sum(), rel=1e-12)
+
+
+def test_rows_are_never_left_out_by_repeating_them():
+    with pytest.raises(ValueError, match="cannot repeat 5 rows to only 4"):
+        repeat_rows(5, 4)

@@ -78,7 +78,15 @@ def _move(joint: Joint, q: MeanField, step: MeanField, length: Array) -> MeanFie
 
 
 def newton(joint: Joint, x: Array, q: MeanField, max_steps: int = 60) -> Fit:
-    """Ascend the ELBO of all factors together from ``q``, a local method; a step is shortened until it climbs."""
+    """Ascend the ELBO of all factors together from ``q``, a local method; a step is shortened until it climbs.
+
+    Parameters
+    ----------
+    x : (lead + N,) data
+    q : one scalar factor for each shared latent, N for the local one
+    max_steps
+        Steps after which the status is ``max_steps`` unless the residual is below ``TOLERANCE``.
+    """
     expansion, step, residual = _newton_step(joint, x, q)
     trace = [float(expansion.value)]
     for _ in range(max_steps):

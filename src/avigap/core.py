@@ -73,7 +73,13 @@ class Joint(NamedTuple):
 
 
 class MeanField(NamedTuple):
-    """q: independent normals on the unconstrained space; ``scale`` is a standard deviation, positive."""
+    """q: independent normals on the unconstrained space, one for each entry of every latent site.
+
+    Attributes
+    ----------
+    loc, scale : by site, of the site's shape: (N,) for a scalar local latent, () for a scalar shared one; ``scale`` is
+        the standard deviation, positive
+    """
 
     loc: dict[str, Array]
     scale: dict[str, Array]

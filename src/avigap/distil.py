@@ -95,7 +95,7 @@ def regress(family: Family, targets: Targets, key: PRNGKeyArray, starts: int, fi
     """Return the functions of the best regressions, the best first.
 
     Functions are grown on the targets where the family can, else started plainly; the ``starts`` best of them climb a
-    few steps on some of the rows, and the ``finalists`` best of those to the end on all.
+    few steps on some of the rows, and the ``finalists`` best of those to the end on all. ``targets`` hold m rows.
     """
     few = targets.drawn(FEW_ROWS)
     if family.grow is None:

@@ -25,8 +25,9 @@ class Evaluation(NamedTuple):
 def evaluate(joint: Joint, x: Array, best: MeanField, q: MeanField, diagonal: Latents | None, nodes: int) -> Evaluation:
     """Return ELBO of q and gap to ``best``; by differences of squares if the joint is quadratic, else row by row.
 
-    The error is the distance of two routes (closed form and subtraction; the rule and one four times finer) plus a few
-    roundings of a sum as large as the ELBO and of terms of a nat for each observation.
+    ``diagonal`` is the Hessian's, by site in the shapes of q, if the log joint is quadratic; ``nodes`` are those of the
+    Gauss-Hermite rule if it is not. The error is the distance of two routes (closed form and subtraction; the rule and
+    one four times finer) plus a few roundings of a sum as large as the ELBO and of terms of a nat for each observation.
     """
     if diagonal is not None:
         elbo = float(quadratic_value(joint, x, q, diagonal))

@@ -26,9 +26,11 @@ from avigap.evaluation import Evaluation, evaluate
 from avigap.families import Family
 from avigap.quadratic import bandwidth, hessian_diagonal
 from avigap.result import AmortizedFit
-from avigap.starts import DEFAULTS, LEAST_ROWS, FitSettings, Problem, make_starts, start_kind, stretched
+from avigap.starts import DEFAULTS, LEAST_ROWS, FitSettings, Problem, check_problem, make_starts, start_kind, stretched
 
 MAX_NODES = 128
+"""Nodes beyond which the rule is not refined; where it still disagrees, ``gap_error`` says by how much."""
+
 AGREEMENT = 1e-7
 """Nats per observation to which a rule and its four times finer one must agree, else the rule is doubled."""
 
@@ -52,9 +54,11 @@ def fit_amortized(
     Raises
     ------
     InputError
-        If the window is wider than the data, no deterministic estimator applies, or JAX is not in float64.
+        If the window is wider than the data, no deterministic estimator applies, the optima are not factors of the
+        data, or JAX is not in float64.
     """
     require_float64()
+    check_problem(problem)
     began = time.perf_counter()
     joint, x = problem.joint, problem.x
     quadratic = supports("quadratic", joint, x).ok

@@ -7,7 +7,7 @@ Two routes, chosen by what the log joint is:
 - *sum over observations given theta*: an exhaustive search over the (loc, scale) plane of every z_n
   (:mod:`avigap.search`), then Newton's method on all factors at once, started from several cells of q(theta).
 
-Each optimum is re-evaluated by a finer rule and by a second route that shares no formula with the first.
+Each optimum is re-evaluated by a finer rule and by a second route that shares nothing with the first but the log joint.
 """
 
 import time

@@ -23,7 +23,8 @@ class AmortizedFit(NamedTuple):
     start
         Which start won: ``exact``, ``plain``, ``distilled`` or ``distilled_local``.
     num_starts, num_failed
-        Starts ascended on the ELBO, and those whose status is not ``converged``.
+        Starts ascended on the ELBO of all observations, and those whose status is not ``converged``. Before, with more
+        than ``warm_rows`` observations, the best of each kind is chosen on a sample.
     status, trace
         Of the winning start: ``converged``, ``max_steps``, ``stalled``, ``nonfinite``, or ``dead`` for a function that
         ended the same for all inputs where the F-VI optimum is not.

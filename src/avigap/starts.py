@@ -10,8 +10,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from avigap.amortize import Variational, initial, layout, mean_field, window_inputs
 from avigap.ascend import Objective, ascend, objective_value
-from avigap.core import Joint, MeanField
+from avigap.core import Joint, MeanField, latent_shapes
 from avigap.distil import Targets, regress
+from avigap.errors import InputError
 from avigap.families import AtLeastOne, Family
 from avigap.models import Positive
 from avigap.newton import clipped_blocks
@@ -29,7 +30,15 @@ FINALISTS = 2
 
 
 class Problem(NamedTuple):
-    """A joint, its data and its F-VI optimum, with the second data set that functions are tried on, if any."""
+    """A joint, its data and its F-VI optimum, with the second data set that functions are tried on, if any.
+
+    Attributes
+    ----------
+    x : (lead + N,) data, of which N observations have a local latent
+    optimum : ``fit_factorized(joint, x).fit.q``
+    local_optimum : what a local method reaches, ``fit_factorized(joint, x).local_q``, if that is to be a start too
+    held_out_x, held_out_optimum : another data set of the same size and its F-VI optimum
+    """
 
     joint: Joint
     x: Array
@@ -37,6 +46,27 @@ class Problem(NamedTuple):
     local_optimum: MeanField | None = None
     held_out_x: Array | None = None
     held_out_optimum: MeanField | None = None
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise unless the optima of a problem are factors of its latents.
+
+    Raises
+    ------
+    InputError
+        With what was given instead.
+    """
+    for x, name in ((problem.x, "optimum"), (problem.x, "local_optimum"), (problem.held_out_x, "held_out_optimum")):
+        if x is None or (q := getattr(problem, name)) is None:
+            continue
+        if not isinstance(q, MeanField):
+            raise InputError(
+                f"{name} must be a MeanField, such as fit_factorized(joint, x).fit.q, got {type(q).__name__}"
+            )
+        wanted = latent_shapes(problem.joint, problem.joint.num_obs(x))
+        found = {site: jnp.shape(value) for site, value in q.loc.items()}
+        if found != wanted:
+            raise InputError(f"{name} must have a loc and a scale of shapes {wanted}, got {found}")
 
 
 class FitSettings(NamedTuple):
@@ -108,7 +138,8 @@ def make_starts(
 ) -> dict[str, Variational]:
     """Return start parameters by name: plain ones, and regressions on the F-VI optimum and on a local method's q.
 
-    With more observations than ``warm_rows`` each climbs the ELBO of some of them first; the best of its kind goes on.
+    ``aux`` is what the objective needs, see :class:`avigap.ascend.Objective`. With more observations than
+    ``warm_rows`` each start climbs the ELBO of some of them first, and the best of its kind goes on.
     """
     joint, x = problem.joint, problem.x
     num_obs = jnp.asarray(joint.num_obs(x) if objective.kind == "coupled" else aux.sum(), float)
@@ -182,7 +213,7 @@ def _warmed(
         some = x[: joint.lead + settings.warm_rows]
     best = problem.optimum
     own = MeanField({**best.loc, site: best.loc[site][rows]}, {**best.scale, site: best.scale[site][rows]})
-    ceiling = float(objective_value(objective, joint, some, own, weights))
+    ceiling = float(objective_value(objective, joint, some, own, weights))  # nearly: q(theta) is that of all rows
     climb = ascend(
         *(objective, joint, family, params, some, weights, settings.max_steps, settings.tolerance), ceiling=ceiling
     )

@@ -35,6 +35,14 @@ def draw_rows(inputs: Float[Array, "n C"], num_rows: int) -> tuple[Int[Array, " 
 
 
 def repeat_rows(size: int, num_rows: int) -> tuple[Int[Array, " m"], Float[Array, " m"]]:
-    """Return ``num_rows`` >= size rows, ``size`` ones in turn, and weights that leave any sum as it was."""
+    """Return ``num_rows`` rows, ``size`` ones in turn, and weights that leave any sum as it was.
+
+    Raises
+    ------
+    ValueError
+        If ``num_rows`` is below ``size``: some rows would be left out.
+    """
+    if num_rows < size:
+        raise ValueError(f"cannot repeat {size} rows to only {num_rows}")
     rows = np.arange(num_rows) % size
     return jnp.asarray(rows), 1 / jnp.asarray(np.bincount(rows)[rows], float)
