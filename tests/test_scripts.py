@@ -114,8 +114,15 @@ def many(tmp_path_factory, quick_compilation):
         succeed(folder, "fit_fvi", "--data", f"{name}.nc", "--output", f"fvi_{name}.nc")
         flags = ["--data", f"{name}.nc", "--fvi", f"fvi_{name}.nc", "--family", AFFINE, "--output", f"{FITS[name]}"]
         succeed(folder, "fit_avi", *flags)
-    succeed(folder, "summarise_gap", "--fits", *FITS.values(), "--output", "gap.csv")
+    succeed(folder, "summarise_gap", "--fits", *FITS.values(), "--output", "gap.csv", "--provenance", "made.json")
     return folder
+
+
+def test_what_made_the_fits_is_written_beside_the_table(many):
+    (made,) = json.loads((many / "made.json").read_text())
+    assert made["files"] == list(FITS.values())
+    assert made["jax_version"] == jax.__version__ and made["device"].startswith("cpu")
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|none", made["git_commit"])
 
 
 def test_the_table_is_tidy(many):

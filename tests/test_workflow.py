@@ -24,8 +24,9 @@ from avigap.sources import imported_files
 
 STAND_IN = """
 import itertools, pathlib, sys
-for word in itertools.takewhile(lambda word: word[:2] != "--", sys.argv[sys.argv.index("--output") + 1 :]):
-    pathlib.Path(word).write_text(pathlib.Path(sys.argv[0]).name)
+for flag in {"--output", "--provenance"} & set(sys.argv):
+    for word in itertools.takewhile(lambda word: word[:2] != "--", sys.argv[sys.argv.index(flag) + 1 :]):
+        pathlib.Path(word).write_text(pathlib.Path(sys.argv[0]).name)
 sys.exit()
 """
 
@@ -162,7 +163,7 @@ def test_an_edited_configuration_runs_what_it_touches(project, edit):
     assert outputs(jobs, "fit_fvi") == {"results/saw/fvi.nc"}
     expected = {f"results/saw/avi/{family}.nc" for family in families} | {"results/hmm/avi/added.nc"}
     assert outputs(jobs, "fit_avi") == expected
-    assert outputs(jobs, "summarise_gap") == {"results/gap.csv"}
+    assert outputs(jobs, "summarise_gap") == {"results/gap.csv", "results/provenance.json"}
     assert_only_drawing(jobs, "simulate", "fit_fvi", "fit_avi", "summarise_gap")
 
 
@@ -204,7 +205,7 @@ def test_a_new_model_or_family_runs_nothing_and_an_edited_script_its_rule(projec
     edit("src/avigap/families/added.py", '"""New."""\n')
     edit("scripts/summarise_gap.py")
     jobs = project.plan()
-    assert outputs(jobs, "summarise_gap") == {"results/gap.csv"}
+    assert outputs(jobs, "summarise_gap") == {"results/gap.csv", "results/provenance.json"}
     assert_only_drawing(jobs, "summarise_gap")
 
 
@@ -328,7 +329,7 @@ def test_the_table_does_not_depend_on_cores_or_on_a_killed_job(tiny):
     fits = disturbed.folder / "results/linear/avi"
     assert [path.name for path in fits.iterdir()] == ["affine.nc"], "a killed job has no output, the others go on"
     jobs = jobs_in(disturbed.run("--cores", "1", TABLE))
-    assert [job.outputs for job in jobs] == [["results/linear/avi/constant.nc"], [TABLE]]
+    assert [job.outputs for job in jobs] == [["results/linear/avi/constant.nc"], [TABLE, "results/provenance.json"]]
     assert table(disturbed) == table(undisturbed)
     assert len(table(disturbed).splitlines()) == 3
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import h5netcdf
 import jax
@@ -101,7 +102,8 @@ def read_tree(path: Path, kind: str, only: str | None = None) -> xr.DataTree:
     InputError
         If the file is missing, empty, not netCDF, truncated, or of another kind.
     """
-    group = f"/{only}" if only in _groups(path, kind) else "/"
+    groups, _ = _read_root(path, kind)
+    group = f"/{only}" if only in groups else "/"
     with _opening(path), xr.open_datatree(path, engine="h5netcdf", group=group) as opened:
         return opened.load()
 
@@ -114,7 +116,7 @@ def read_group(path: Path, kind: str, group: str) -> xr.Dataset:
     InputError
         As :func:`read_tree`, or if there is no such group.
     """
-    _groups(path, kind)
+    _read_root(path, kind)
     with reading(path, kind), xr.open_dataset(path, group=group, engine="h5netcdf") as opened:
         return opened.load()
 
@@ -128,14 +130,26 @@ def _opening(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
 
 
-def _groups(path: Path, kind: str) -> set[str]:
-    """Return the names of the groups at the root of a file, which must be of this kind."""
+def read_provenance(path: Path, kind: str) -> dict[str, str]:
+    """Return what produced a file that this package wrote, see :func:`provenance`.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_tree`.
+    """
+    _, attrs = _read_root(path, kind)
+    return {name: str(value) for name, value in attrs.items() if name != "avigap_kind"}
+
+
+def _read_root(path: Path, kind: str) -> tuple[set[str], dict[str, Any]]:
+    """Return the names of the groups and the attributes at the root of a file, which must be of this kind."""
     with _opening(path), h5netcdf.File(path, "r") as root:
-        found, names = root.attrs.get("avigap_kind"), set(root.groups)
-    if found != kind:
+        names, attrs = set(root.groups), dict(root.attrs)
+    if (found := attrs.get("avigap_kind")) != kind:
         found = f"a file written by {WRITERS[found]}" if found in WRITERS else "not a file of this package"
         raise InputError(f"{path} is {found}; one written by {WRITERS[kind]} is needed")
-    return names
+    return names, attrs
 
 
 def check_input(path: Path) -> None:

@@ -21,7 +21,7 @@ from avigap.core import MeanField, latent_shapes
 from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError
 from avigap.families import Family
-from avigap.files import read_group, read_tree, reading, write_text, write_tree
+from avigap.files import read_group, read_provenance, read_tree, reading, write_text, write_tree
 from avigap.optimum import Optimum
 from avigap.result import AmortizedFit
 
@@ -31,6 +31,7 @@ __all__ = [
     "read_avi",
     "read_data",
     "read_fvi",
+    "read_provenance",
     "read_summary",
     "read_tree",
     "write_avi",

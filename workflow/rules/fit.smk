@@ -45,7 +45,8 @@ rule summarise_gap:
         package=package_files("summarise_gap"),
         fits=FITS,
     output:
-        f"{RESULTS}/gap.csv",
+        gap=f"{RESULTS}/gap.csv",
+        provenance=f"{RESULTS}/provenance.json",
     log:
         f"{LOGS}/summarise_gap.log",
     benchmark:
@@ -54,4 +55,5 @@ rule summarise_gap:
         "../../envs/avigap.yaml"
     threads: 1
     shell:
-        "NPROC={threads} python {input.script:q} --fits {input.fits:q} --output {output:q} > {log:q} 2>&1"
+        "NPROC={threads} python {input.script:q} --fits {input.fits:q} --output {output.gap:q}"
+        " --provenance {output.provenance:q} > {log:q} 2>&1"
