@@ -35,6 +35,9 @@ from avigap.plots_rows import Families, check_families, summarise
 GAP_LABEL = "gap per observation (nats)"
 NUM_OBS_LABEL = "number of observations N"
 
+MAX_INSIDE = 5
+"""Families of an experiment that are named inside its panel; more are named beside it."""
+
 
 def _title(name: str, table: pd.DataFrame, size: str = "per N") -> str:
     """Return an experiment's name and what data it has of each size."""
@@ -64,7 +67,8 @@ def gap_versus_n(rows: pd.DataFrame) -> Figure:
         _shade_error(ax, own)
         ax.set_title(_title(name, own))
         if families:
-            ax.legend(loc="best")
+            beside = len(families) > MAX_INSIDE
+            ax.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "best"}))
     label_outer(axes, 3, NUM_OBS_LABEL, GAP_LABEL)
     fig.suptitle("What the best inference function of each family loses against F-VI's optimum")
     shade = Patch(color=GREY, alpha=0.2, label="grey: below the numerical error of the gap")
@@ -157,6 +161,7 @@ def _label_families(ax: Axes, found: Sequence[pd.DataFrame]) -> None:
         below = index == 0 and len(last) > 1
         offset, side = (-6, "top") if below else (6, "bottom")
         text = ax.annotate(family, (x, y), (5, offset), textcoords="offset points", fontsize=8, ha="right", va=side)
+        text.set_zorder(20)  # above the lines of all tolerances
         text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
 
 
