@@ -118,6 +118,23 @@ def many(tmp_path_factory, quick_compilation):
     return folder
 
 
+def test_start_seeds_repeats_what_fit_avi_finds_for_every_seed(many):
+    common = ["--data", "d.nc", "--fvi", "fvi_d.nc", "--fit", QUICK]
+    wide = NETWORK.replace("1", "2", 1)
+    sought = [*common, "--num-obs", 5, "--seeds", 2, "--family", NETWORK, wide]
+    succeed(many, "start_seeds", *sought, "--output", "seeds.csv")
+    table = pd.read_csv(many / "seeds.csv")
+    assert list(zip(table.width, table.seed, strict=True)) == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert (table.num_obs == 5).all() and (table.largest_parameter > 0).all() and set(table.kind) == {"mlp"}
+    for width, family in ((1, NETWORK), (2, wide)):
+        out = succeed(many, "fit_avi", *common, "--family", family, "--seed", 1, "--output", "one.nc")
+        (row,) = table[(table.width == width) & (table.seed == 1)].itertuples()
+        assert json.loads(out.splitlines()[0])["gap"] == row.gap
+    done = call(many, "start_seeds", *common, "--num-obs", 7, "--family", NETWORK, "--output", "no.csv")
+    assert done.code == 1 and "no data set with 7 observations; it has 5" in done.err
+    assert not (many / "no.csv").exists()
+
+
 def test_what_made_the_fits_is_written_beside_the_table(many):
     (made,) = json.loads((many / "made.json").read_text())
     assert made["files"] == list(FITS.values())

@@ -3,13 +3,16 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import pytest
 from cases import bound, data, optimum
 from jax.flatten_util import ravel_pytree
 
 from avigap import families
-from avigap.amortize import initial
+from avigap.amortize import initial, mean_field
 from avigap.ascend import Objective, ascend, objective_value
+from avigap.core import MeanField, Model, bind
 from avigap.starts import Problem, fit_settings, make_starts, stretched
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -32,12 +35,41 @@ def test_a_repeated_problem_has_the_elbo_of_its_data():
     )
 
 
-def test_a_window_or_a_larger_problem_is_not_repeated():
-    problem, series = problem_of("nonlinear", 30), problem_of("saw", 30)
-    wide = families.build({"kind": "mlp", "width": 2, "inputs": [-1, 0]})
-    for longer, weights in (stretched(problem, wide, 100), stretched(problem, NETWORK, 20)):
+@pytest.mark.parametrize("inputs", [[0], [-1, 0], [-3, -1]])
+def test_a_repeated_series_has_the_elbo_of_its_data_with_the_same_parameters(inputs):
+    """Rows that a repetition puts after the wrong ones, and edges, count once."""
+    problem, family = problem_of("saw", 30), families.build({"kind": "mlp", "width": 2, "inputs": inputs})
+    joint = problem.joint
+    longer, weights = stretched(problem, family, 100)
+    assert joint.num_obs(longer.x) == len(weights) == 100
+    params = initial(joint, family, problem.x, jax.random.key(0))
+    params["edge"] = {
+        "loc": jnp.full(len(params["edge"]["loc"]), 2.0),
+        "log_scale": -jnp.ones(len(params["edge"]["loc"])),
+    }
+    own = objective_value(SEPARABLE, joint, problem.x, mean_field(joint, family, params, problem.x), jnp.ones(30))
+    other = objective_value(SEPARABLE, joint, longer.x, mean_field(joint, family, params, longer.x), weights)
+    assert float(other) == pytest.approx(float(own), rel=1e-12)
+    best = objective_value(SEPARABLE, joint, problem.x, problem.optimum, jnp.ones(30))
+    assert float(objective_value(SEPARABLE, joint, longer.x, longer.optimum, weights)) == pytest.approx(float(best))
+
+
+def test_a_window_that_looks_ahead_or_a_larger_problem_is_not_repeated():
+    problem = problem_of("nonlinear", 30)
+    ahead = families.build({"kind": "mlp", "width": 2, "inputs": [0, 1]})
+    for longer, weights in (stretched(problem, ahead, 100), stretched(problem, NETWORK, 20)):
         assert longer is problem and weights.tolist() == [1.0] * 30
-    assert stretched(series, NETWORK, 100)[0] is series
+
+
+def test_a_program_whose_rows_know_their_number_is_not_repeated():
+    def program(x=None, *, num_obs):
+        with numpyro.plate("obs", num_obs):
+            z = numpyro.sample("z", dist.Normal(jnp.arange(num_obs) * 1.0, 1.0))
+            return numpyro.sample("x", dist.Normal(jnp.sin(z), 1.0), obs=x)
+
+    joint = bind(Model(program, {}, shared=()), {})
+    problem = Problem(joint, jnp.zeros(30), MeanField({"z": jnp.zeros(30)}, {"z": jnp.ones(30)}))
+    assert stretched(problem, NETWORK, 100)[0] is problem
 
 
 def test_an_ascent_of_a_repeated_problem_ends_where_that_of_its_data_does():

@@ -1,6 +1,6 @@
 """Where the ascent of an inference function starts: plainly, or from a regression on the F-VI optimum."""
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from avigap.amortize import Variational, initial, layout, mean_field, window_inputs
 from avigap.ascend import Objective, ascend, objective_value
-from avigap.core import Joint, MeanField, latent_shapes
+from avigap.core import Joint, MeanField, latent_shapes, log_rows
 from avigap.distil import Targets, regress
 from avigap.errors import InputError
 from avigap.families import AtLeastOne, Family
@@ -109,26 +109,47 @@ def start_kind(name: str) -> str:
 
 
 def rows_stand_alone(joint: Joint, family: Family) -> bool:
-    """Return whether observations of a separable joint can be taken out, or repeated, one by one."""
+    """Return whether observations of a separable joint can be taken out one by one."""
     return joint.lead == 0 and family.inputs == (0,)
+
+
+@lru_cache(maxsize=64)
+def _rows_repeat(joint: Joint) -> bool:
+    """Return whether a separable series can be followed by itself: tried on one drawn at random.
+
+    Row n of the log joint must depend on the rows n to n + lead of x alone, and the rest on no row.
+    """
+    size, lead, random = 5, joint.lead, np.random.default_rng(0)
+    x, z = random.standard_normal(lead + size), random.standard_normal(size)
+    theta = dict(zip(joint.shared, random.standard_normal(len(joint.shared)), strict=True))
+    rows, weights = map(np.asarray, repeat_rows(size, 3 * size - 2, lead))
+    own, rest = log_rows(joint, jnp.asarray(x), {**theta, joint.local[0]: jnp.asarray(z)})
+    longer = jnp.asarray(np.r_[x[:lead], x[lead + rows]])
+    repeated, rest_repeated = log_rows(joint, longer, {**theta, joint.local[0]: jnp.asarray(z[rows])})
+    same = np.isclose(np.asarray(repeated), np.asarray(own)[rows], rtol=1e-12, atol=0.0)
+    return bool(same[weights > 0].all()) and bool(np.isclose(rest, rest_repeated, rtol=1e-12, atol=0.0))
 
 
 def stretched(problem: Problem, family: Family, num_rows: int = LEAST_ROWS) -> tuple[Problem, Array]:
     """Return a separable problem with its rows repeated up to ``num_rows``, if they can be, and the rows' weights.
 
-    The weighted ELBO is that of the problem; the held-out data set stays as it is.
+    The weighted ELBO is that of the problem; the held-out data set stays as it is. Rows are not repeated where a window
+    looks ahead: the last positions, whose windows leave the data, would not stay the last.
     """
     joint, x, site = problem.joint, problem.x, problem.joint.local[0]
-    if len(x) >= num_rows or not rows_stand_alone(joint, family):
-        return problem, jnp.ones(joint.num_obs(x))
-    rows, weights = repeat_rows(len(x), num_rows)
+    num_obs = joint.num_obs(x)
+    if num_obs >= num_rows or max(family.inputs) > 0 or not _rows_repeat(joint):
+        return problem, jnp.ones(num_obs)
+    rows, weights = repeat_rows(num_obs, num_rows, max(joint.lead, -min(family.inputs)))
 
     def repeat(q: MeanField) -> MeanField:
         return MeanField({**q.loc, site: q.loc[site][rows]}, {**q.scale, site: q.scale[site][rows]})
 
     local = problem.local_optimum
     longer = problem._replace(
-        x=x[rows], optimum=repeat(problem.optimum), local_optimum=None if local is None else repeat(local)
+        x=jnp.concatenate([x[: joint.lead], x[joint.lead + rows]]),
+        optimum=repeat(problem.optimum),
+        local_optimum=None if local is None else repeat(local),
     )
     return longer, weights
 

@@ -34,8 +34,10 @@ def draw_rows(inputs: Float[Array, "n C"], num_rows: int) -> tuple[Int[Array, " 
     return rows, 1 / (num_rows * probability[rows])
 
 
-def repeat_rows(size: int, num_rows: int) -> tuple[Int[Array, " m"], Float[Array, " m"]]:
+def repeat_rows(size: int, num_rows: int, reach: int = 0) -> tuple[Int[Array, " m"], Float[Array, " m"]]:
     """Return ``num_rows`` rows, ``size`` ones in turn, and weights that leave any sum as it was.
+
+    The first ``reach`` rows count once, with weight 0 where they are repeated: there they would follow the last row.
 
     Raises
     ------
@@ -45,4 +47,5 @@ def repeat_rows(size: int, num_rows: int) -> tuple[Int[Array, " m"], Float[Array
     if num_rows < size:
         raise ValueError(f"cannot repeat {size} rows to only {num_rows}")
     rows = np.arange(num_rows) % size
-    return jnp.asarray(rows), 1 / jnp.asarray(np.bincount(rows)[rows], float)
+    counts = (rows >= reach) | (np.arange(num_rows) < size)
+    return jnp.asarray(rows), jnp.asarray(counts / np.bincount(rows[counts])[rows])
