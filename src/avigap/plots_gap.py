@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from avigap.plots import (
@@ -162,7 +163,7 @@ def _label_families(ax: Axes, found: Sequence[pd.DataFrame]) -> None:
         offset, side = (-6, "top") if below else (6, "bottom")
         text = ax.annotate(family, (x, y), (5, offset), textcoords="offset points", fontsize=8, ha="right", va=side)
         text.set_zorder(20)  # above the lines of all tolerances
-        text.set_bbox({"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5})
+        text.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
 
 
 @styled
