@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 INTERPRETER = re.compile(r"(python|pypy|sh|bash|dash|zsh)[\d.]*")
 
 
@@ -35,32 +37,11 @@ class Process(NamedTuple):
 
 
 def processes() -> Iterator[Process]:
-    """Every live process of this machine but this one."""
-    if not Path("/proc/self/cmdline").exists():
-        yield from processes_by_ps()
-        return
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            argv = (entry / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
-            parent = int((entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-            owner = entry.stat().st_uid
-        except OSError:  # it ended meanwhile
-            continue
-        try:
-            cwd = Path(os.readlink(entry / "cwd"))
-        except OSError:  # another user's
-            cwd = None
-        if argv != [""] and int(entry.name) != os.getpid():  # a zombie has no command line
-            yield Process(int(entry.name), parent, owner, cwd, argv)
-
-
-def processes_by_ps() -> Iterator[Process]:
-    """The same without /proc (macOS): ``ps`` does not tell the working folder."""
-    listing = subprocess.run(["ps", "-axo", "pid=,ppid=,uid=,command="], capture_output=True, text=True, check=True)
-    for line in listing.stdout.splitlines():
-        pid, parent, owner, *argv = line.split()
-        if argv and int(pid) != os.getpid():
-            yield Process(int(pid), int(parent), int(owner), None, argv)
+    """Every live process of this machine but this one; a zombie has no command line."""
+    for found in psutil.process_iter(["pid", "ppid", "uids", "cwd", "cmdline"]):
+        pid, parent, uids, cwd, argv = (found.info[name] for name in ("pid", "ppid", "uids", "cwd", "cmdline"))
+        if argv and pid != os.getpid():
+            yield Process(pid, parent, uids.effective, Path(cwd) if cwd else None, argv)
 
 
 def is_snakemake(argv: list[str]) -> bool:

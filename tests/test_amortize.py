@@ -119,6 +119,19 @@ def test_every_free_factor_is_moved_by_its_own_parameter_alone(config):
     assert (moved.loc["z"] == plain.loc["z"]).all()
 
 
+def test_a_start_sees_positions_from_all_of_the_data():
+    """The spread of its inputs is that of the data, wherever in a long series they are spread."""
+    family, x = families.build({"kind": "mlp", "width": 3}), np.zeros(5_000)
+
+    def weights(x):
+        return np.asarray(start(bound("linear"), family, x)["function"][0]["weight"])
+
+    for part in (slice(0, 100), slice(2_400, 2_500), slice(4_900, 5_000)):
+        moved = np.array(x)
+        moved[part] = 5.0
+        assert weights(moved) == pytest.approx(weights(x) / np.std(moved), rel=0.1)
+
+
 @pytest.mark.parametrize("config", FAMILIES.values(), ids=list(FAMILIES))
 def test_free_factors_start_as_standard_normals(config):
     joint, family, x = bound("linear"), families.build(config), data("linear", {}, NUM_OBS)

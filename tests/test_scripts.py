@@ -7,6 +7,7 @@ import re
 import sys
 from types import SimpleNamespace
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -140,6 +141,18 @@ def test_what_made_the_fits_is_written_beside_the_table(many):
     assert made["files"] == list(FITS.values())
     assert made["jax_version"] == jax.__version__ and made["device"].startswith("cpu")
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?|none", made["git_commit"])
+
+
+def test_fits_that_were_made_by_different_commits_are_told_apart(many):
+    other = many / "steps/avi/older.nc"
+    other.write_bytes((many / FITS["d"]).read_bytes())
+    with h5py.File(other, "r+") as opened:
+        opened.attrs["git_commit"] = "older"
+    paths = [FITS["d"], "steps/avi/older.nc", FITS["x"]]
+    succeed(many, "summarise_gap", "--fits", *paths, "--output", "two.csv", "--provenance", "two.json")
+    first, second = json.loads((many / "two.json").read_text())
+    assert first["files"] == [FITS["d"], FITS["x"]] and second["files"] == [paths[1]]
+    assert second == first | {"git_commit": "older", "files": second["files"]}
 
 
 def test_the_table_is_tidy(many):

@@ -17,16 +17,17 @@ from avigap.separable import Expansion, expand
 TOLERANCE = 1e-8
 """Largest stationarity residual, in nats, at which an optimum counts as converged."""
 
+SHARED_REACH = 0.25
+"""A step of a shared latent's loc, at most, in units of its scale times sqrt(N), which one observation resolves.
+
+As far as the cells of q(theta) lie apart (:func:`avigap.search.outer_cells`)."""
+
 
 def residual_status(elbo: float, residual: float) -> str:
     """Return the status of a point with this ELBO and stationarity residual, in nats."""
     if not np.isfinite(elbo) or not np.isfinite(residual):
         return "nonfinite"
     return "converged" if residual <= TOLERANCE else "max_steps"
-
-
-SHARED_REACH = 0.25
-"""A step of a shared latent's loc, at most, in units of its scale times sqrt(N), which one observation resolves."""
 
 
 @partial(jax.jit, static_argnums=0)

@@ -73,13 +73,7 @@ class Joint(NamedTuple):
 
 
 class MeanField(NamedTuple):
-    """q: independent normals on the unconstrained space, one for each entry of every latent site.
-
-    Attributes
-    ----------
-    loc, scale : by site, of the site's shape: (N,) for a scalar local latent, () for a scalar shared one; ``scale`` is
-        the standard deviation, positive
-    """
+    """q: independent normals on the unconstrained space; loc and standard deviation by site, (N,), or () if shared."""
 
     loc: dict[str, Array]
     scale: dict[str, Array]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import h5netcdf
 import jax
@@ -102,8 +101,7 @@ def read_tree(path: Path, kind: str, only: str | None = None) -> xr.DataTree:
     InputError
         If the file is missing, empty, not netCDF, truncated, or of another kind.
     """
-    _read_root(path, kind)
-    with _opening(path), h5netcdf.File(path, "r") as root:
+    with _opened(path, kind) as root:
         return xr.DataTree.from_dict(dict(_datasets(root.groups.get(only or "", root))))
 
 
@@ -123,18 +121,10 @@ def read_group(path: Path, kind: str, group: str) -> xr.Dataset:
     InputError
         As :func:`read_tree`, or if there is no such group.
     """
-    _read_root(path, kind)
+    with _opened(path, kind):
+        pass
     with reading(path, kind), xr.open_dataset(path, group=group, engine="h5netcdf") as opened:
         return opened.load()
-
-
-@contextmanager
-def _opening(path: Path) -> Iterator[None]:
-    check_input(path)
-    try:
-        yield
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
 
 
 def read_provenance(path: Path, kind: str) -> dict[str, str]:
@@ -145,18 +135,24 @@ def read_provenance(path: Path, kind: str) -> dict[str, str]:
     InputError
         As :func:`read_tree`.
     """
-    _, attrs = _read_root(path, kind)
-    return {name: str(value) for name, value in attrs.items() if name != "avigap_kind"}
+    with _opened(path, kind) as root:
+        return {name: str(value) for name, value in root.attrs.items() if name != "avigap_kind"}
 
 
-def _read_root(path: Path, kind: str) -> tuple[set[str], dict[str, Any]]:
-    """Return the names of the groups and the attributes at the root of a file, which must be of this kind."""
-    with _opening(path), h5netcdf.File(path, "r") as root:
-        names, attrs = set(root.groups), dict(root.attrs)
-    if (found := attrs.get("avigap_kind")) != kind:
-        found = f"a file written by {WRITERS[found]}" if found in WRITERS else "not a file of this package"
-        raise InputError(f"{path} is {found}; one written by {WRITERS[kind]} is needed")
-    return names, attrs
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[h5netcdf.File]:
+    """Open a file, which must be of this kind."""
+    check_input(path)
+    try:
+        with h5netcdf.File(path, "r") as root:
+            if (found := root.attrs.get("avigap_kind")) != kind:
+                found = f"a file written by {WRITERS[found]}" if found in WRITERS else "not a file of this package"
+                raise InputError(f"{path} is {found}; one written by {WRITERS[kind]} is needed")
+            yield root
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
 
 
 def check_input(path: Path) -> None:

@@ -143,17 +143,12 @@ def _ascended(
             ascents[name] = climb(objective, ascents[name].params, name)
         best = evaluated(winner)
     statuses = {name: _status(problem, family, ascent) for name, ascent in ascents.items()}
+    params, trace, _ = ascents[winner]
+    held_out = _held_out(problem, family, params, objective, settings)
+    num_failed = sum(status != "converged" for status in statuses.values())
     return AmortizedFit(
-        params=ascents[winner].params,
-        best=best,
-        plain=evaluated("plain"),
-        held_out=_held_out(problem, family, ascents[winner].params, objective, settings),
-        start=start_kind(winner),
-        num_starts=len(ascents),
-        num_failed=sum(status != "converged" for status in statuses.values()),
-        status=statuses[winner],
-        trace=ascents[winner].trace,
-        seconds=0.0,
+        *(params, best, evaluated("plain"), held_out, start_kind(winner)),
+        *(len(ascents), num_failed, statuses[winner], trace, 0.0),
     )
 
 

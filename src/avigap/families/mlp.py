@@ -44,46 +44,48 @@ def build(
     0) on an observation, so that no unit is dead on all the data. A grown start chooses the units of every layer among
     many such ones, extreme observations more often, by orthogonal matching pursuit on the factors to be reproduced.
     """
-    act = ACTIVATIONS[activation]
-    outputs = 2 if heads == "shared" else 1
-
+    act, nets = ACTIVATIONS[activation], 1 if heads == "shared" else 2
+    outputs = 2 // nets
     plain, grown = partial(_plain, act, depth, width, outputs), partial(_grown, act, depth, width)
 
-    def forward(params: Params, inputs: Float[Array, " C"]) -> Float[Array, " outputs"]:
-        values = inputs
-        for layer in params[:-1]:
-            values = act(values @ layer["weight"] + layer["bias"])
-        return jnp.asarray(values @ params[-1]["weight"] + params[-1]["bias"])
-
-    def for_heads(
-        network: Callable[..., Params], key: PRNGKeyArray, units: int, inputs: Array, *factors: Array
-    ) -> Params:
-        """Return one network for both heads, or one for each from its own factor; all noise is one flat draw."""
-        nets = 1 if heads == "shared" else 2
-        shape = nets, depth + 1, max(inputs.shape[1], width) + 1, units
-        noise = jax.random.normal(key, (prod(shape),)).reshape(shape)
-        if heads == "shared":
-            return network(noise[0], inputs, *factors)
-        each = [factor[:, None] for factor in factors]
-        both = jax.vmap(network, (0, None, *(0 for _ in each)))(noise, inputs, *each)
-        return {"loc": jax.tree.map(lambda leaf: leaf[0], both), "log_scale": jax.tree.map(lambda leaf: leaf[1], both)}
+    def noise(key: PRNGKeyArray, num_inputs: int, units: int) -> Float[Array, "nets layers _ units"]:
+        shape = nets, depth + 1, max(num_inputs, width) + 1, units
+        return jax.random.normal(key, (prod(shape),)).reshape(shape)  # one flat draw compiles fastest
 
     def init(key: PRNGKeyArray, inputs: Float[Array, "n C"]) -> Params:
-        return for_heads(plain, key, max(width, outputs), inputs)
+        return _for_heads(plain, noise(key, inputs.shape[1], max(width, outputs)), inputs)
 
     @jax.jit
     def grow(
         key: PRNGKeyArray, inputs: Float[Array, "m C"], targets: Float[Array, "2 m"], weights: Float[Array, "2 m"]
     ) -> Params:
-        return for_heads(grown, key, CANDIDATES * width, inputs, targets, weights)
+        return _for_heads(grown, noise(key, inputs.shape[1], CANDIDATES * width), inputs, targets, weights)
 
     def infer(params: Params, inputs: Float[Array, " C"]) -> tuple[Array, Array]:
         if heads == "shared":
-            loc, log_scale = forward(params, inputs)
+            loc, log_scale = _forward(act, params, inputs)
             return loc, log_scale
-        return forward(params["loc"], inputs)[0], forward(params["log_scale"], inputs)[0]
+        return _forward(act, params["loc"], inputs)[0], _forward(act, params["log_scale"], inputs)[0]
 
     return Family(inputs, init, infer, grow=grow)
+
+
+def _forward(act: Activation, params: Params, inputs: Float[Array, " C"]) -> Float[Array, " outputs"]:
+    values = inputs
+    for layer in params[:-1]:
+        values = act(values @ layer["weight"] + layer["bias"])
+    return jnp.asarray(values @ params[-1]["weight"] + params[-1]["bias"])
+
+
+def _for_heads(
+    network: Callable[..., Params], noise: Float[Array, "nets layers _ units"], inputs: Array, *factors: Array
+) -> Params:
+    """Return one network for both heads, or one for each from its own factor, as there is noise for."""
+    if len(noise) == 1:
+        return network(noise[0], inputs, *factors)
+    each = [factor[:, None] for factor in factors]
+    both = jax.vmap(network, (0, None, *(0 for _ in each)))(noise, inputs, *each)
+    return {"loc": jax.tree.map(lambda leaf: leaf[0], both), "log_scale": jax.tree.map(lambda leaf: leaf[1], both)}
 
 
 def _plain(
