@@ -93,8 +93,7 @@ def test_a_regression_on_a_linear_function_is_least_squares():
     assert [*np.asarray(found["loc"]), float(found["log_scale"])] == pytest.approx(best, abs=1e-4)
 
 
-@pytest.mark.parametrize("heads", ["shared", "separate"])
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(("heads", "depth"), [("separate", 1), ("shared", 2)])
 def test_a_grown_network_starts_near_a_jump_that_plain_ones_miss(heads, depth):
     """Few rows lie beyond the jump, as in the nonlinear model's far mode."""
     family = families.build({"kind": "mlp", "width": 8, "depth": depth, "heads": heads})

@@ -121,16 +121,13 @@ def many(tmp_path_factory, quick_compilation):
 
 def test_start_seeds_repeats_what_fit_avi_finds_for_every_seed(many):
     common = ["--data", "d.nc", "--fvi", "fvi_d.nc", "--fit", QUICK]
-    wide = NETWORK.replace("1", "2", 1)
-    sought = [*common, "--num-obs", 5, "--seeds", 2, "--family", NETWORK, wide]
+    sought = [*common, "--num-obs", 5, "--seeds", 2, "--family", AFFINE, NETWORK]
     succeed(many, "start_seeds", *sought, "--output", "seeds.csv")
     table = pd.read_csv(many / "seeds.csv")
-    assert list(zip(table.width, table.seed, strict=True)) == [(1, 0), (1, 1), (2, 0), (2, 1)]
-    assert (table.num_obs == 5).all() and (table.largest_parameter > 0).all() and set(table.kind) == {"mlp"}
-    for width, family in ((1, NETWORK), (2, wide)):
-        out = succeed(many, "fit_avi", *common, "--family", family, "--seed", 1, "--output", "one.nc")
-        (row,) = table[(table.width == width) & (table.seed == 1)].itertuples()
-        assert json.loads(out.splitlines()[0])["gap"] == row.gap
+    assert list(zip(table.kind, table.seed, strict=True)) == [(k, s) for k in ("polynomial", "mlp") for s in (0, 1)]
+    assert (table.num_obs == 5).all() and (table.largest_parameter > 0).all()
+    out = succeed(many, "fit_avi", *common, "--family", NETWORK, "--seed", 1, "--output", "one.nc")
+    assert json.loads(out.splitlines()[0])["gap"] == table.gap.iloc[-1] != table.gap.iloc[-2]
     done = call(many, "start_seeds", *common, "--num-obs", 7, "--family", NETWORK, "--output", "no.csv")
     assert done.code == 1 and "no data set with 7 observations; it has 5" in done.err
     assert not (many / "no.csv").exists()
