@@ -1,4 +1,7 @@
-"""Orthogonal matching pursuit: the features, out of many, with which linear functions come closest to given targets."""
+"""Features for given targets: where the targets jump, and which features out of many come closest to them.
+
+The latter by orthogonal matching pursuit, with linear functions of the features.
+"""
 
 from functools import partial
 
@@ -11,6 +14,33 @@ NEGLIGIBLE = 1e-6
 
 ROUNDING = 1e-8
 """A feature smaller than this part of others may be rounding, as that of a unit whose kink is on an observation."""
+
+
+@partial(jax.jit, static_argnums=3)
+def rises(
+    inputs: Float[Array, "m C"], targets: Float[Array, "o m"], weights: Float[Array, "o m"], number: int
+) -> tuple[Float[Array, "C number"], Float[Array, " number"]]:
+    """Return slopes and offsets of the ramps ``clip(inputs @ slope + offset, 0, 1)`` where targets rise most steeply.
+
+    A ramp goes from one row to another: the two of largest weighted squared difference by squared distance, of which
+    the earlier ramps' part is taken off. The steepest comes first. Takes m^2 memory.
+    """
+    spread = jnp.std(inputs, axis=0)
+    unit = jnp.where(spread > 1e-12, spread, 1.0)
+    places = inputs / unit
+    apart = jnp.sum((places[:, None] - places) ** 2, axis=-1)
+    pairs = weights[:, :, None] * weights[:, None] / jnp.maximum(weights[:, :, None] + weights[:, None], 1e-300)
+    pairs = pairs / jnp.where(apart > 1e-16, apart, jnp.inf)
+
+    def pick(left: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
+        steepness = jnp.sum((left[:, :, None] - left[:, None]) ** 2 * pairs, axis=0)
+        low, high = jnp.unravel_index(jnp.argmax(steepness), steepness.shape)
+        slope = (places[high] - places[low]) / jnp.where(apart[low, high] > 0, apart[low, high], 1.0)
+        ramp = jnp.clip((places - places[low]) @ slope, 0.0, 1.0)
+        return left - (left[:, high] - left[:, low])[:, None] * ramp, (slope / unit, -places[low] @ slope)
+
+    slopes, offsets = jax.lax.scan(pick, targets, None, length=number)[1]
+    return slopes.T, offsets
 
 
 @partial(jax.jit, static_argnums=3)

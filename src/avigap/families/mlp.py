@@ -15,6 +15,7 @@ from avigap.families import AtLeastOne, Family, Offsets, Params
 from avigap.subsample import spread_probability
 
 Activation = Callable[[Array], Array]
+Layer = dict[str, Array]
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": jax.nn.relu,
@@ -42,7 +43,8 @@ def build(
 
     A plain start has inputs standardised through its first layer and the kink of every hidden unit (where its input is
     0) on an observation, so that no unit is dead on all the data. A grown start chooses the units of every layer among
-    many such ones, extreme observations more often, by orthogonal matching pursuit on the factors to be reproduced.
+    many such ones, extreme observations more often, by orthogonal matching pursuit on the factors to be reproduced;
+    in every other start, up to half of the first layer is pairs of units where these factors jump.
     """
     act, nets = ACTIVATIONS[activation], 1 if heads == "shared" else 2
     outputs = 2 // nets
@@ -117,7 +119,7 @@ def _grown(
     weights: Float[Array, "outputs m"],
 ) -> Params:
     """Return a network of which each layer's units are chosen among many for the targets, and its head solved."""
-    layers, values = [], inputs
+    layers, values, most = [], inputs, width // 4
     edges = jnp.cumsum(spread_probability(inputs))
     rows = jnp.searchsorted(edges / edges[-1], ndtr(noise[:depth, -1]))
     for index in range(depth):
@@ -125,17 +127,38 @@ def _grown(
         if index:  # among the candidates are those that pass a unit of the layer below through
             through = {"weight": jnp.eye(width), "bias": 0.1 * values.mean(0)}
             units = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), through, units)
-        features = act(values @ units["weight"] + units["bias"])
-        chosen = pursuit.choose(features, targets, weights, width)
-        layers.append({"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]})
-        values = features[:, chosen]
+            layers.append(_chosen(act, units, values, targets, weights, width))
+        else:
+            number = (ndtr(noise[depth, 0, 0]) * (2 * most + 1)).astype(int) - most
+            layers.append(_first_layer(act, units, values, targets, weights, width, jnp.maximum(number, 0)))
+        values = act(values @ layers[-1]["weight"] + layers[-1]["bias"])
     head = pursuit.solve(values, targets, weights)
     return [*layers, {"weight": head[:-1], "bias": head[-1]}]
 
 
-def _units(
-    noise: Float[Array, "_ number"], values: Float[Array, "n C"], rows: Int[Array, " number"]
-) -> dict[str, Array]:
+def _chosen(act: Activation, units: Layer, values: Array, targets: Array, weights: Array, number: int) -> Layer:
+    """Return the units of which the targets are best made, ``number`` of them."""
+    chosen = pursuit.choose(act(values @ units["weight"] + units["bias"]), targets, weights, number)
+    return {"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]}
+
+
+def _first_layer(
+    act: Activation, units: Layer, inputs: Array, targets: Array, weights: Array, width: int, number: Array
+) -> Layer:
+    """Return two units for each of the ``number`` steepest rises of the targets, then units chosen for what is left."""
+    slopes, offsets = pursuit.rises(inputs, targets, weights, width // 4)
+    kinks = jnp.stack([offsets, offsets - 1], axis=-1)[::-1].ravel()
+    ramps = {"weight": jnp.repeat(slopes[:, ::-1], 2, axis=1), "bias": kinks}  # the steepest last
+    skipped = kinks.size - 2 * number
+    features = act(inputs @ ramps["weight"] + ramps["bias"]) * (jnp.arange(kinks.size) >= skipped)
+    made = pursuit.solve(features, targets, weights)
+    left = targets - (features @ made[:-1] + made[-1]).T
+    chosen = _chosen(act, units, inputs, left, weights, width)
+    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ramps, chosen)
+    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, skipped, width, axis=-1), both)
+
+
+def _units(noise: Float[Array, "_ number"], values: Float[Array, "n C"], rows: Int[Array, " number"]) -> Layer:
     """Return weights (C, number) and biases of units on standardised inputs, each with its kink on a row of values."""
     size = values.shape[1]
     spread = jnp.std(values, axis=0)
