@@ -67,6 +67,37 @@ def test_the_head_is_weighted_least_squares():
         assert own == pytest.approx(expected, rel=1e-8)
 
 
+def ramps_of(inputs, targets, number, weights=None):
+    """Ramps at the rows, turned so that the first row has 0: a ramp and its reverse are one."""
+    ones = jnp.ones(np.shape(targets)) if weights is None else jnp.asarray(weights)
+    slopes, offsets = pursuit.rises(jnp.asarray(inputs), jnp.asarray(targets), ones, number)
+    assert slopes.shape == (inputs.shape[1], number) and offsets.shape == (number,)
+    ramps = np.clip(inputs @ np.asarray(slopes) + np.asarray(offsets), 0, 1)
+    return np.abs(ramps - ramps[0])
+
+
+def test_rises_go_from_the_last_row_before_a_jump_to_the_first_after_it_the_steepest_first():
+    x = np.r_[100.0, RANDOM.permutation(np.arange(101.0, 161.0))]
+    targets = np.stack([np.sin(x / 10) + 5 * (x > 120.5), 0.1 * x - 9 * (x > 150.5)])
+    assert ramps_of(x[:, None], targets, 2) == pytest.approx(1.0 * np.stack([x > 150.5, x > 120.5], axis=1), abs=1e-9)
+
+
+def test_rises_count_by_the_weights_of_both_rows_and_rows_at_one_place_are_no_rise():
+    x = np.array([0.0, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0])
+    targets = np.array([[0.0, 0.0, 3.0, 3.0, 50.0, 3.0, 9.0]])
+    weights = np.array([[1.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1e-9]])
+    ramps = ramps_of(x[:, None], targets, 2, weights)
+    assert ramps[:, 0] == pytest.approx(1.0 * (x > 1.5), abs=1e-9)
+    assert np.isfinite(ramps).all()
+
+
+def test_rises_of_two_inputs_go_across_the_line_on_which_targets_jump():
+    across, along = np.meshgrid(np.linspace(-1, 1, 12), np.linspace(50, 90, 10))
+    inputs = np.stack([across.ravel(), along.ravel()], axis=1)
+    ramps = ramps_of(inputs, (7 * (inputs[:, 0] > 0.3) + inputs[:, 1] / 100)[None], 1)
+    assert ramps[:, 0] == pytest.approx(1.0 * (inputs[:, 0] > 0.3), abs=1e-9)
+
+
 def targets_of(factors, inputs, precision=None):
     size = len(inputs)
     each = np.broadcast_to(np.eye(2)[:, :, None], (2, 2, size)) if precision is None else precision
@@ -108,6 +139,18 @@ def test_a_grown_network_starts_near_a_jump_that_plain_ones_miss(heads, depth):
     best, second = regress(family, targets, jax.random.key(0), 3, 2)
     assert cost(family, best, targets) <= cost(family, second, targets)
     assert cost(family, best, targets) < 0.5
+
+
+def test_some_grown_networks_make_jumps_between_neighbours_exactly_and_some_leave_them():
+    family = families.build({"kind": "mlp", "width": 8, "heads": "separate"})
+    x = np.sort(RANDOM.standard_t(3, 600))
+    loc = 6.0 * (x > x[570]) - 6.0 * (x < x[20])
+    targets = targets_of(np.stack([loc, 0 * x]), x[:, None])
+    keys, weights = jax.random.split(jax.random.key(0), 10), jnp.ones((2, 600))
+    costs = np.array(
+        [cost(family, family.grow(key, targets.inputs, targets.factors, weights), targets) for key in keys]
+    )
+    assert costs.min() < 1e-10 and costs.max() > 1e-3
 
 
 def test_regressions_that_break_are_never_chosen(monkeypatch):

@@ -45,11 +45,16 @@ def rises(
 
 @partial(jax.jit, static_argnums=3)
 def choose(
-    features: Float[Array, "m n"], targets: Float[Array, "o m"], weights: Float[Array, "o m"], number: int
+    features: Float[Array, "m n"],
+    targets: Float[Array, "o m"],
+    weights: Float[Array, "o m"],
+    number: int,
+    given: Int[Array, ""] | int = 0,
 ) -> Int[Array, " number"]:
     """Return the features chosen one by one, each for what it takes off the weighted squared errors of all targets.
 
-    Every target has linear coefficients of its own and a constant.
+    Every target has linear coefficients of its own and a constant. The first ``given`` features come first, whatever
+    they take off.
     """
     root = jnp.sqrt(weights)[:, :, None]
     constant = root / jnp.linalg.norm(root, axis=1, keepdims=True)
@@ -61,16 +66,16 @@ def choose(
     size = jnp.sum(columns**2, axis=1)
     size = jnp.maximum(size, ROUNDING * jnp.max(size, axis=1, keepdims=True))
 
-    def pick(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+    def pick(state: tuple[Array, Array], step: Array) -> tuple[tuple[Array, Array], Array]:
         columns, error = state
         left = jnp.sum(columns**2, axis=1)
         is_new = left > NEGLIGIBLE * size
         gains = jnp.sum(columns * error, axis=1) ** 2 / jnp.where(is_new, left, 1.0)
-        best = jnp.argmax(jnp.sum(jnp.where(is_new, gains, 0.0), axis=0))
+        best = jnp.where(step < given, step, jnp.argmax(jnp.sum(jnp.where(is_new, gains, 0.0), axis=0)))
         unit = columns[:, :, best] / jnp.sqrt(jnp.maximum(left[:, best], 1e-300))[:, None]
         return (without(unit[:, :, None], columns), without(unit[:, :, None], error)), best
 
-    return jax.lax.scan(pick, (columns, error), None, length=number)[1]
+    return jax.lax.scan(pick, (columns, error), jnp.arange(number))[1]
 
 
 def solve(

@@ -7,6 +7,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
@@ -44,7 +45,7 @@ def build(
     A plain start has inputs standardised through its first layer and the kink of every hidden unit (where its input is
     0) on an observation, so that no unit is dead on all the data. A grown start chooses the units of every layer among
     many such ones, extreme observations more often, by orthogonal matching pursuit on the factors to be reproduced;
-    in every other start, up to half of the first layer is pairs of units where these factors jump.
+    every other start also has up to ``width // 4`` ramps where these factors jump, passed through all layers.
     """
     act, nets = ACTIVATIONS[activation], 1 if heads == "shared" else 2
     outputs = 2 // nets
@@ -120,42 +121,41 @@ def _grown(
 ) -> Params:
     """Return a network of which each layer's units are chosen among many for the targets, and its head solved."""
     layers, values, most = [], inputs, width // 4
+    number = jnp.maximum((ndtr(noise[depth, 0, 0]) * (2 * most + 1)).astype(int) - most, 0)
     edges = jnp.cumsum(spread_probability(inputs))
     rows = jnp.searchsorted(edges / edges[-1], ndtr(noise[:depth, -1]))
     for index in range(depth):
-        units = _units(noise[index, :-1], values, rows[index])
+        some = _units(noise[index, :-1], values, rows[index])
         if index:  # among the candidates are those that pass a unit of the layer below through
             through = {"weight": jnp.eye(width), "bias": 0.1 * values.mean(0)}
-            units = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), through, units)
-            layers.append(_chosen(act, units, values, targets, weights, width))
+            units = _joined(_passed_ramps(width, most, index), through, some)
         else:
-            number = (ndtr(noise[depth, 0, 0]) * (2 * most + 1)).astype(int) - most
-            layers.append(_first_layer(act, units, values, targets, weights, width, jnp.maximum(number, 0)))
-        values = act(values @ layers[-1]["weight"] + layers[-1]["bias"])
+            units = _joined(_ramps(*pursuit.rises(inputs, targets, weights, most)), some)
+        features = act(values @ units["weight"] + units["bias"])
+        chosen = pursuit.choose(features, targets, weights, width, number if index else 2 * number)
+        layers.append({"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]})
+        values = features[:, chosen]
     head = pursuit.solve(values, targets, weights)
     return [*layers, {"weight": head[:-1], "bias": head[-1]}]
 
 
-def _chosen(act: Activation, units: Layer, values: Array, targets: Array, weights: Array, number: int) -> Layer:
-    """Return the units of which the targets are best made, ``number`` of them."""
-    chosen = pursuit.choose(act(values @ units["weight"] + units["bias"]), targets, weights, number)
-    return {"weight": units["weight"][:, chosen], "bias": units["bias"][chosen]}
+def _joined(*units: Layer) -> Layer:
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=-1), *units)
 
 
-def _first_layer(
-    act: Activation, units: Layer, inputs: Array, targets: Array, weights: Array, width: int, number: Array
-) -> Layer:
-    """Return two units for each of the ``number`` steepest rises of the targets, then units chosen for what is left."""
-    slopes, offsets = pursuit.rises(inputs, targets, weights, width // 4)
-    kinks = jnp.stack([offsets, offsets - 1], axis=-1)[::-1].ravel()
-    ramps = {"weight": jnp.repeat(slopes[:, ::-1], 2, axis=1), "bias": kinks}  # the steepest last
-    skipped = kinks.size - 2 * number
-    features = act(inputs @ ramps["weight"] + ramps["bias"]) * (jnp.arange(kinks.size) >= skipped)
-    made = pursuit.solve(features, targets, weights)
-    left = targets - (features @ made[:-1] + made[-1]).T
-    chosen = _chosen(act, units, inputs, left, weights, width)
-    both = jax.tree.map(lambda a, b: jnp.concatenate([a, b], axis=-1), ramps, chosen)
-    return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, skipped, width, axis=-1), both)
+def _ramps(slopes: Float[Array, "C ramps"], offsets: Float[Array, " ramps"]) -> Layer:
+    """Return two units for each ramp, which is their difference."""
+    return {"weight": jnp.repeat(slopes, 2, axis=1), "bias": jnp.stack([offsets, offsets - 1], axis=-1).ravel()}
+
+
+def _passed_ramps(width: int, ramps: int, index: int) -> Layer:
+    """Return a unit for each ramp, of which layer 0 has two units and later ones have one, before all others."""
+    ramp = (
+        np.eye(width)[:, :ramps]
+        if index > 1
+        else np.eye(width)[:, 0 : 2 * ramps : 2] - np.eye(width)[:, 1 : 2 * ramps : 2]
+    )
+    return {"weight": jnp.asarray(ramp), "bias": jnp.zeros(ramps)}
 
 
 def _units(noise: Float[Array, "_ number"], values: Float[Array, "n C"], rows: Int[Array, " number"]) -> Layer:
