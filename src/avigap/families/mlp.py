@@ -150,11 +150,8 @@ def _ramps(slopes: Float[Array, "C ramps"], offsets: Float[Array, " ramps"]) -> 
 
 def _passed_ramps(width: int, ramps: int, index: int) -> Layer:
     """Return a unit for each ramp, of which layer 0 has two units and later ones have one, before all others."""
-    ramp = (
-        np.eye(width)[:, :ramps]
-        if index > 1
-        else np.eye(width)[:, 0 : 2 * ramps : 2] - np.eye(width)[:, 1 : 2 * ramps : 2]
-    )
+    unit = np.eye(width)
+    ramp = unit[:, :ramps] if index > 1 else unit[:, : 2 * ramps : 2] - unit[:, 1 : 2 * ramps : 2]
     return {"weight": jnp.asarray(ramp), "bias": jnp.zeros(ramps)}
 
 
