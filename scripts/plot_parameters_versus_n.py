@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from avigap import cli, plots
-from avigap.plots_gap import parameters_versus_n
+from avigap.plots_parameters import parameters_versus_n
 from avigap.plots_rows import read_gap
 
 

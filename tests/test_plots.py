@@ -16,7 +16,8 @@ from scipy.integrate import quad
 from avigap import plots
 from avigap.errors import InputError
 from avigap.plots_fits import data_and_fit, ideal_function
-from avigap.plots_gap import gap_versus_n, gap_versus_width, parameters_versus_n, smallest_families
+from avigap.plots_gap import gap_versus_n, gap_versus_width
+from avigap.plots_parameters import parameters_versus_n, smallest_families
 from avigap.plots_read import best_family, evaluate, largest, match_files, nearest, read_fits
 from avigap.plots_rows import COLUMNS, interval, read_gap, summarise
 from avigap.plots_window import hmm_window_law, window_law
@@ -320,6 +321,35 @@ def test_window_figure_puts_the_measured_gap_beside_the_law():
 
 
 # Saving
+
+
+def test_no_line_runs_under_a_legend():
+    """Lines at all heights of the panel, so that the legend needs room below them."""
+    number = 12
+    fig, (ax,) = plots.panels(1, 1, 2.4)
+    plots.log_axes(ax)
+    for index in range(number):
+        ax.plot([1, 1e4], [2.0**-index] * 2, label=f"family {index}")
+    ax.vlines([1e2], 2.0 ** (1 - number), 1)
+    ax.set(xlim=(1, 1e4), ylim=(2.0 ** (-number), 2))
+    ax.legend(loc="best", handles=ax.lines[:4])
+    plots.make_room_for_legends(fig)
+    fig.draw_without_rendering()
+    place = ax.get_legend().get_window_extent()
+    heights = ax.transData.transform([(1, 2.0**-index) for index in range(number)])[:, 1]
+    assert not ((place.y0 < heights) & (heights < place.y1)).any()
+    assert ax.get_ylim()[0] < 2.0**-number
+
+
+def test_axes_without_a_covered_legend_stay_as_they_are():
+    fig, axes = plots.panels(2, 2, 2.4)
+    for ax in axes:
+        plots.log_axes(ax)
+        ax.plot([1, 10], [1e-8, 1e-8], label="low")
+        ax.set_ylim(1e-9, 1)
+    axes[0].legend(loc="upper right")
+    plots.make_room_for_legends(fig)
+    assert [ax.get_ylim()[0] for ax in axes] == [1e-9, 1e-9]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf"])

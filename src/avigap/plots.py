@@ -1,8 +1,8 @@
 """What all figures share: style, colours, symbols, saving.
 
 Figures are built without pyplot, so that no display and no global state is needed. The functions of
-:mod:`avigap.plots_gap`, :mod:`avigap.plots_window` and :mod:`avigap.plots_fits` take rows or arrays and return a
-``matplotlib.figure.Figure``.
+:mod:`avigap.plots_gap`, :mod:`avigap.plots_parameters`, :mod:`avigap.plots_window` and :mod:`avigap.plots_fits` take
+rows or arrays and return a ``matplotlib.figure.Figure``.
 """
 
 import os
@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -118,6 +119,29 @@ def whole_decades(ax: Axes, values: np.ndarray) -> None:
     ends = np.log10(values[np.isfinite(values) & (values > 0)])
     if len(ends):
         ax.set_ylim(10.0 ** np.floor(ends.min() - 0.15), 10.0 ** np.ceil(ends.max() + 0.15))
+
+
+def make_room_for_legends(fig: Figure, most: int = 6) -> None:
+    """Lower the y axis of logarithmic axes, by up to ``most`` powers of ten, until no line or bar is under a legend."""
+    for _ in range(most):
+        fig.draw_without_rendering()
+        covered = [ax for ax in fig.axes if _is_covered(ax)]
+        for ax in covered:
+            ax.set_ylim(bottom=ax.get_ylim()[0] / 10)
+        if not covered:
+            return
+
+
+def _is_covered(ax: Axes) -> bool:
+    """Return whether the legend of axes, if any, lies on a line or a bar; the figure must have been laid out."""
+    legend = ax.get_legend()
+    if legend is None:
+        return False
+    place = legend.get_window_extent()
+    bars = [(bar, path) for bar in ax.collections if isinstance(bar, LineCollection) for path in bar.get_paths()]
+    drawn = [(line, line.get_path()) for line in ax.lines] + bars
+    paths = [artist.get_transform().transform_path(path).cleaned(remove_nans=True) for artist, path in drawn]
+    return any(path.intersects_bbox(place, filled=False) or place.count_contains(path.vertices) for path in paths)
 
 
 def draw_interval(ax: Axes, x: Any, table: pd.DataFrame, look: Look, name: str = "gap", **line: Any) -> None:

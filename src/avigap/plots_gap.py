@@ -1,30 +1,27 @@
-"""Figures from the rows of ``gap.csv`` alone: the gap against N and width, parameters against N."""
+"""Figures from the rows of ``gap.csv`` alone: the gap against N and against width."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from avigap.plots import (
-    BLACK,
     GREY,
     PALETTE,
     Look,
-    draw_at_top,
     draw_failures,
     draw_interval,
     family_looks,
     label_outer,
     log_axes,
+    make_room_for_legends,
     panels,
     size_axis,
     styled,
@@ -40,7 +37,7 @@ MAX_INSIDE = 5
 """Families of an experiment that are named inside its panel; more are named beside it."""
 
 
-def _title(name: str, table: pd.DataFrame, size: str = "per N") -> str:
+def experiment_title(name: str, table: pd.DataFrame, size: str = "per N") -> str:
     """Return an experiment's name and what data it has of each size."""
     seeds = int(table.num_seeds.max())
     data = "one imported data set" if table.is_imported.all() else f"{seeds} simulated data set{'s' * (seeds > 1)}"
@@ -66,7 +63,7 @@ def gap_versus_n(rows: pd.DataFrame) -> Figure:
             ax.plot([], [], look.marker, color=look.color, label=family)
         size_axis(ax, sorted(own.num_obs.unique()))
         _shade_error(ax, own)
-        ax.set_title(_title(name, own))
+        ax.set_title(experiment_title(name, own))
         if families:
             beside = len(families) > MAX_INSIDE
             ax.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "best"}))
@@ -74,6 +71,7 @@ def gap_versus_n(rows: pd.DataFrame) -> Figure:
     fig.suptitle("What the best inference function of each family loses against F-VI's optimum")
     shade = Patch(color=GREY, alpha=0.2, label="grey: below the numerical error of the gap")
     fig.legend(handles=[*symbol_key(table), shade], loc="outside lower center", ncols=2)
+    make_room_for_legends(fig)
     return fig
 
 
@@ -84,86 +82,8 @@ def _shade_error(ax: Axes, table: pd.DataFrame) -> None:
     values = np.array([error.iloc[0], *error, error.iloc[-1]])
     finite = np.isfinite(values) & (values > 0)
     whole_decades(ax, np.r_[table.gap_low, table.gap_high, values, 0.1])
-    ax.fill_between(sizes[finite], ax.get_ylim()[0], values[finite], color=GREY, alpha=0.2, linewidth=0)
-
-
-def smallest_families(rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
-    """Return the family with the fewest parameters whose gap reaches a tolerance, for each experiment and N.
-
-    A family reaches the tolerance if the mean over data seeds of its gap per observation is at most ``tolerance``
-    nats and no seed is without a value. ``factorized`` is F-VI itself and does not compete.
-
-    Returns
-    -------
-    DataFrame
-        ``experiment``, ``num_obs``, ``family`` and ``num_params`` (median over seeds), with None and NaN where no
-        family reaches the tolerance.
-    """
-    table = summarise(rows)
-    found = []
-    for (name, size), group in table.groupby(["experiment", "num_obs"], sort=False):
-        reached = group[(group.family != "factorized") & group.is_finite & (group.gap <= tolerance)]
-        best = None if reached.empty else reached.sort_values("num_params", kind="stable").iloc[0]
-        found.append(
-            {
-                "experiment": name,
-                "num_obs": size,
-                "family": None if best is None else best.family,
-                "num_params": float("nan") if best is None else best.num_params,
-            }
-        )
-    return pd.DataFrame(found)
-
-
-@styled
-def parameters_versus_n(rows: pd.DataFrame, tolerances: Sequence[float]) -> Figure:
-    """Draw the fewest parameters that reach each tolerance against N, beside F-VI's 2 N, a panel per experiment."""
-    table = summarise(rows)
-    names = list(table.experiment.unique())
-    fig, axes = panels(len(names), 3, 2.4)
-    colors = sns.color_palette("viridis", len(tolerances) + 1).as_hex()[:-1]
-    found = [smallest_families(rows, tolerance) for tolerance in tolerances]
-    for ax, name in zip(axes, names, strict=True):
-        own = table[table.experiment == name]
-        log_axes(ax)
-        sizes = np.array([own.num_obs.min() / 2, own.num_obs.max() * 2])
-        ax.plot(sizes, 2 * sizes, "--", color=BLACK, linewidth=1)
-        for index, (smallest, color) in enumerate(zip(found, colors, strict=True)):
-            _draw_smallest(ax, smallest[smallest.experiment == name].sort_values("num_obs"), index, color)
-        _label_families(ax, [each[each.experiment == name] for each in found])
-        size_axis(ax, sorted(own.num_obs.unique()))
-        top, missed = 4 * own.num_obs.max(), any(each[each.experiment == name].family.isna().any() for each in found)
-        ax.set_ylim(1, top ** (1 / (0.9 - 0.07 * len(tolerances))) if missed else top)
-        ax.set_title(_title(name, own))
-    label_outer(axes, 3, NUM_OBS_LABEL, "fewest parameters")
-    fig.suptitle("Does the number of parameters of the inference function have to grow with N?")
-    handles = [
-        Line2D([], [], color=c, marker="o", label=f"gap ≤ {t:g} nat per obs.")
-        for t, c in zip(tolerances, colors, strict=True)
-    ]
-    none = Line2D([], [], color=GREY, marker="x", linestyle="none", label="no family reaches it")
-    line = Line2D([], [], color=BLACK, linestyle="--", linewidth=1, label="F-VI: 2 N")
-    fig.legend(handles=[*handles, none, line], loc="outside lower center", ncols=3)
-    return fig
-
-
-def _draw_smallest(ax: Axes, smallest: pd.DataFrame, index: int, color: str) -> None:
-    """Draw one tolerance; sizes at which no family reaches it are crosses in a row of their own at the top."""
-    x, y = smallest.num_obs.to_numpy(float), smallest.num_params.to_numpy(float)
-    ax.plot(x, y, "-o", color=color, markersize=7.5 - 1.8 * index, zorder=3 + index)
-    draw_at_top(ax, x[np.isnan(y)], color, index)
-
-
-def _label_families(ax: Axes, found: Sequence[pd.DataFrame]) -> None:
-    """Name every smallest family once, at the largest N at which it is one; the smallest of several below its point."""
-    every = pd.concat(found).dropna().sort_values("num_obs")
-    last = every.drop_duplicates("family", keep="last").sort_values("num_params", kind="stable")
-    for index, (family, x, y) in enumerate(zip(last.family, last.num_obs, last.num_params, strict=True)):
-        below = index == 0 and len(last) > 1
-        offset, side = (-6, "top") if below else (6, "bottom")
-        text = ax.annotate(family, (x, y), (5, offset), textcoords="offset points", fontsize=8, ha="right", va=side)
-        text.set_zorder(20)  # above the lines of all tolerances
-        text.set_path_effects([withStroke(linewidth=2.0, foreground="white")])
+    bottom = ax.get_ylim()[0] * 1e-10  # the axis may yet be lowered
+    ax.fill_between(sizes[finite], bottom, values[finite], color=GREY, alpha=0.2, linewidth=0)
 
 
 @styled
@@ -190,13 +110,14 @@ def gap_versus_width(rows: pd.DataFrame, families: Families) -> Figure:
                 continue
             own = table[(table.experiment == name) & (table.num_obs == sizes[name][column])]
             _draw_widths(ax, own, configs)
-            ax.set_title(_title(name, own, f"of N = {sizes[name][column]:,}"))
+            ax.set_title(experiment_title(name, own, f"of N = {sizes[name][column]:,}"))
     label_outer(axes, columns, "width of the hidden layers", GAP_LABEL)
     fig.suptitle("How wide a network must be, and what a plain start of its fit loses")
     networks = [(name, family) for name, own in families.items() for family in own]
     shown = table[table.set_index(["experiment", "family"]).index.isin(networks)]
     handles = [Line2D([], [], color=c, marker="o", label=f"{n} start") for c, n in zip(PALETTE, STARTS, strict=False)]
     fig.legend(handles=[*handles, *symbol_key(shown)], loc="outside lower center", ncols=2)
+    make_room_for_legends(fig)
     return fig
 
 
