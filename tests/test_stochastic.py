@@ -1,0 +1,134 @@
+"""Stochastic ascent: the same runs as NumPyro's SVI in distribution, and starts as they are said to be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pytest
+from cases import bound, data, optimum
+from jax.flatten_util import ravel_pytree
+from numpyro.infer import SVI, Trace_ELBO
+from scipy.stats import ks_2samp
+
+from avigap import families
+from avigap.amortize import amortized_guide, mean_field
+from avigap.errors import InputError
+from avigap.quadratic import hessian_diagonal, quadratic_value
+from avigap.stochastic import ascend_stochastically, common_start, published_start
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+NUM_OBS = 6
+NETWORK = {"kind": "mlp", "width": 3, "depth": 2, "heads": "separate"}
+
+
+def repeated(params, number):
+    return jax.tree.map(lambda leaf: jnp.stack([jnp.asarray(leaf)] * number), params)
+
+
+def exact(joint, x):
+    diagonal = hessian_diagonal(joint, x, 0)
+    return lambda q: quadratic_value(joint, x, q, diagonal)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "draws"),
+    [
+        ("linear", {"kind": "factorized"}, "moments"),
+        ("saw", {"kind": "mlp", "width": 2, "inputs": [-1, 0]}, "moments"),
+        ("linear", {"kind": "polynomial", "degree": 1}, "independent"),
+    ],
+    ids=str,
+)
+def test_runs_have_the_distribution_of_numpyros(name, config, draws):
+    """Loss before and parameters after a few steps with few draws, whose noise decides where they go."""
+    joint, family = bound(name), families.build(config)
+    x, runs, steps, particles, rate = jnp.asarray(data(name, {}, NUM_OBS)), 2000, 4, 4, 0.1
+    start = published_start(joint, family, x, jax.random.key(5))
+    keys = jax.random.split(jax.random.key(10), runs)
+    own = ascend_stochastically(
+        *(joint, family, x, repeated(start, runs), keys, jnp.full(runs, rate), exact(joint, x), steps),
+        every=steps,
+        draws=draws,
+        num_draws=particles,
+    )
+    svi = SVI(joint.program, amortized_guide(joint, family), numpyro.optim.Adam(rate), Trace_ELBO(particles))
+    arguments = {"num_obs": NUM_OBS, **dict(joint.settings)}
+
+    def run(key):
+        state = svi.init(key, x, init_params={"variational": start}, **arguments)
+        state, losses = jax.lax.scan(lambda s, _: svi.update(s, x, **arguments), state, None, length=steps)
+        return ravel_pytree(svi.get_params(state))[0], losses
+
+    params, losses = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(11), runs))
+    found = np.asarray(jax.vmap(lambda p: ravel_pytree(p)[0])(own.params))
+    columns = [(found[:, i], np.asarray(params)[:, i]) for i in range(found.shape[1])]
+    columns += [(own.loss[:, i], np.asarray(losses)[:, i]) for i in range(steps)]
+    columns = [(a, b) for a, b in columns if np.ptp(b) > 1e-6]  # a unit that is off has no gradient
+    assert len(columns) >= steps + 4
+    assert min(ks_2samp(*pair).pvalue for pair in columns) > 1e-3 / len(columns)
+
+
+def test_runs_reach_the_optimum_and_say_so_without_noise():
+    joint, family = bound("linear"), families.build({"kind": "polynomial", "degree": 1})
+    x, best = jnp.asarray(data("linear", {}, 30)), optimum("linear", {}, 30).fit.elbo
+    starts, seen = repeated(common_start(joint, family, x, jax.random.key(0)), 2), []
+    keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.0, 0.05])
+    runs = ascend_stochastically(
+        *(joint, family, x, starts, keys, rates, exact(joint, x), 600),
+        draws="moments",
+        report=lambda step, value: seen.append((step, value)),
+    )
+    assert runs.loss.shape == (2, 600) and runs.elbo.shape == (2, 6)
+    assert (best - runs.elbo >= -1e-4).all()
+    assert best - runs.elbo[1, -1] < 0.2 < best - runs.elbo[0, -1]
+    assert np.ptp(runs.elbo[0]) == 0
+    assert [step for step, _ in seen] == [100, 200, 300, 400, 500, 600]
+    assert seen[-1][1] == runs.elbo[:, -1].max()
+
+
+def test_what_does_not_fit_is_refused():
+    joint, family = bound("nonlinear"), families.build({"kind": "constant"})
+    x = jnp.asarray(data("nonlinear", {}, NUM_OBS))
+    starts, keys = repeated(common_start(joint, family, x, jax.random.key(0)), 1), jax.random.key(0)[None]
+    with pytest.raises(InputError, match="multiple of every = 100, got 150"):
+        ascend_stochastically(joint, family, x, starts, keys, jnp.ones(1), lambda q: 0.0, 150)
+    with pytest.raises(InputError, match="not a quadratic"):
+        ascend_stochastically(joint, family, x, starts, keys, jnp.ones(1), lambda q: 0.0, 100, draws="moments")
+
+
+def test_published_starts_have_the_distributions_of_the_authors_code():
+    joint, x = bound("linear"), jnp.asarray(data("linear", {}, 400))
+    free = families.build({"kind": "factorized"})
+    for kind, moments in {"uniform": (0.5, 1 / 12), "normal": (0.0, 1.0)}.items():
+        for leaf in published_start(joint, free, x, jax.random.key(0), kind)["edge"].values():
+            assert float(leaf.mean()) == pytest.approx(moments[0], abs=0.25)
+            assert float(leaf.var()) == pytest.approx(moments[1], rel=0.3)
+    network = families.build(NETWORK)
+    starts = [published_start(joint, network, x, jax.random.key(i))["function"]["loc"] for i in range(60)]
+    for layer, fan_in in enumerate((1, 3, 3)):
+        for part in ("weight", "bias"):
+            size = np.abs([start[layer][part] for start in starts])
+            assert 0.9 * fan_in**-0.5 < size.max() <= fan_in**-0.5
+    several = [published_start(joint, families.build({"kind": "polynomial"}), x, jax.random.key(i)) for i in range(200)]
+    values = np.array([ravel_pytree(start)[0] for start in several])
+    assert values.mean(0) == pytest.approx(0, abs=0.3) and values.std(0) == pytest.approx(1, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"kind": "factorized"},
+        {"kind": "constant"},
+        {"kind": "polynomial", "degree": 2},
+        NETWORK,
+        {"kind": "mlp", "width": 4, "inputs": [-1, 0]},
+    ],
+    ids=str,
+)
+def test_at_the_common_start_every_factor_is_standard_normal(config):
+    joint, family = bound("saw"), families.build(config)
+    x = jnp.asarray(data("saw", {}, NUM_OBS))
+    q = mean_field(joint, family, common_start(joint, family, x, jax.random.key(0)), x)
+    assert all((np.asarray(leaf) == 0).all() for leaf in jax.tree.leaves(q.loc))
+    assert all((np.asarray(leaf) == 1).all() for leaf in jax.tree.leaves(q.scale))
