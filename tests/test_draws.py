@@ -34,7 +34,7 @@ def moments_of(joint, points):
     mean, along = local.mean(0), basis.T @ local
     rest = np.linalg.norm(local - mean - basis @ along, axis=0)
     root = len(local) ** 0.5
-    return draws.Moments(*map(jnp.asarray, (shared.mean(0), triangle / root, mean, along / root, rest / root)))
+    return draws.Moments(*(shared.mean(0), triangle / root, mean, along / root, rest / root))
 
 
 @pytest.mark.parametrize("name", ["linear", "saw"])
@@ -45,7 +45,7 @@ def test_points_with_the_moments_of_draws_give_the_estimate_of_the_draws_and_its
     many = jax.tree.map(lambda v: v.astype(float), many)
     few = draws.points_with(joint, moments_of(joint, many))
     assert few["z"].shape == (4, NUM_OBS) and few["theta"].shape == (4,)
-    value = jax.value_and_grad(lambda q, points: draws.elbo_estimate(joint, x, q, points))
+    value = jax.jit(jax.value_and_grad(lambda q, points: draws.elbo_estimate(joint, x, q, points)))
     for own, other in zip(jax.tree.leaves(value(q, few)), jax.tree.leaves(value(q, many)), strict=True):
         assert np.asarray(own) == pytest.approx(np.asarray(other), rel=1e-9, abs=1e-9)
 
@@ -53,11 +53,12 @@ def test_points_with_the_moments_of_draws_give_the_estimate_of_the_draws_and_its
 @pytest.mark.parametrize("name", ["linear", "saw"])
 def test_drawn_moments_have_the_distribution_of_those_of_draws(name):
     """Every moment against draws that are made in full, by a two-sample test, and their correlations."""
-    joint, number = bound(name), 3000
+    joint, number = bound(name), 1000
     own = jax.jit(jax.vmap(lambda key: draws.draw_moments(joint, NUM_OBS, NUM_DRAWS, key)))
     drawn = own(jax.random.split(jax.random.key(0), number))
     full = jax.vmap(lambda key: draws.independent_points(joint, NUM_OBS, NUM_DRAWS, key))
     points = full(jax.random.split(jax.random.key(1), number))
+    points = jax.tree.map(np.asarray, points)
     made = [moments_of(joint, jax.tree.map(lambda v, i=i: v[i], points)) for i in range(number)]
 
     def columns(moments):

@@ -34,9 +34,8 @@ def exact(joint, x):
 @pytest.mark.parametrize(
     ("name", "config", "draws"),
     [
-        ("linear", {"kind": "factorized"}, "moments"),
+        ("linear", {"kind": "factorized"}, "independent"),
         ("saw", {"kind": "mlp", "width": 2, "inputs": [-1, 0]}, "moments"),
-        ("linear", {"kind": "polynomial", "degree": 1}, "independent"),
     ],
     ids=str,
 )
@@ -110,7 +109,7 @@ def test_published_starts_have_the_distributions_of_the_authors_code():
         for part in ("weight", "bias"):
             size = np.abs([start[layer][part] for start in starts])
             assert 0.9 * fan_in**-0.5 < size.max() <= fan_in**-0.5
-    several = [published_start(joint, families.build({"kind": "polynomial"}), x, jax.random.key(i)) for i in range(200)]
+    several = [published_start(joint, families.build({"kind": "polynomial"}), x, jax.random.key(i)) for i in range(80)]
     values = np.array([ravel_pytree(start)[0] for start in several])
     assert values.mean(0) == pytest.approx(0, abs=0.3) and values.std(0) == pytest.approx(1, rel=0.2)
 
