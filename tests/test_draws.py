@@ -52,11 +52,11 @@ def test_points_with_the_moments_of_draws_give_the_estimate_of_the_draws_and_its
 
 @pytest.mark.parametrize("name", ["linear", "saw"])
 def test_drawn_moments_have_the_distribution_of_those_of_draws(name):
-    """Every moment against draws that are made in full, by a two-sample test, and their correlations."""
-    joint, number = bound(name), 1000
-    own = jax.jit(jax.vmap(lambda key: draws.draw_moments(joint, NUM_OBS, NUM_DRAWS, key)))
+    """Every moment against draws that are made in full, by a two-sample test, and their correlations; of few draws."""
+    joint, number, num_draws = bound(name), 2000, 4
+    own = jax.jit(jax.vmap(lambda key: draws.draw_moments(joint, NUM_OBS, num_draws, key)))
     drawn = own(jax.random.split(jax.random.key(0), number))
-    full = jax.vmap(lambda key: draws.independent_points(joint, NUM_OBS, NUM_DRAWS, key))
+    full = jax.vmap(lambda key: draws.independent_points(joint, NUM_OBS, num_draws, key))
     points = full(jax.random.split(jax.random.key(1), number))
     points = jax.tree.map(np.asarray, points)
     made = [moments_of(joint, jax.tree.map(lambda v, i=i: v[i], points)) for i in range(number)]

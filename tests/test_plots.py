@@ -1,5 +1,6 @@
 """Figures: statistics over seeds, honest log axes, marked failures, the window law, equal bytes for equal figures."""
 
+import itertools
 import json
 import runpy
 import sys
@@ -330,7 +331,6 @@ def test_no_line_runs_under_a_legend():
     plots.log_axes(ax)
     for index in range(number):
         ax.plot([1, 1e4], [2.0**-index] * 2, label=f"family {index}")
-    ax.vlines([1e2], 2.0 ** (1 - number), 1)
     ax.set(xlim=(1, 1e4), ylim=(2.0 ** (-number), 2))
     ax.legend(loc="best", handles=ax.lines[:4])
     plots.make_room_for_legends(fig)
@@ -339,6 +339,44 @@ def test_no_line_runs_under_a_legend():
     heights = ax.transData.transform([(1, 2.0**-index) for index in range(number)])[:, 1]
     assert not ((place.y0 < heights) & (heights < place.y1)).any()
     assert ax.get_ylim()[0] < 2.0**-number
+
+
+def test_no_bar_runs_under_a_legend():
+    fig, (ax,) = plots.panels(1, 1, 2.4)
+    plots.log_axes(ax)
+    ax.plot([1, 1e4], [1, 1], label="top")
+    ax.vlines(np.logspace(0, 4, 30), 1e-4, 1)
+    ax.set(xlim=(1, 1e4), ylim=(1e-4, 1))
+    ax.legend(loc="lower right")
+    plots.make_room_for_legends(fig)
+    fig.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().y1 < ax.transData.transform((1, 1e-4))[1]
+
+
+CROWD = {
+    f"depth_{depth}_{width}": {"kind": "mlp", "width": width, "depth": depth}
+    for depth in range(1, 7)
+    for width in (2, 3, 4, 6, 8)
+}
+
+
+@pytest.mark.parametrize(
+    ("draw", "families"),
+    [(gap_versus_n, list(CROWD)[:5]), (lambda rows: gap_versus_width(rows, {"study": CROWD}), list(CROWD))],
+    ids=["n", "width"],
+)
+def test_no_point_lies_under_the_legend_of_a_figure_of_gaps(draw, families):
+    """Points all over panels a third as wide as the figure, or with many entries in their legends."""
+    rows = [
+        row(name, n, 0, 10.0 ** -((index + index // 5) % 5), experiment=study, gap_error=9e-5 * n)
+        for (index, name), n, study in itertools.product(enumerate(families), (10, 30, 100, 300), ("study", "b", "c"))
+    ]
+    fig = draw(table(*rows))
+    fig.draw_without_rendering()
+    for ax in fig.axes:
+        place = ax.get_legend().get_window_extent()
+        for line in ax.lines:
+            assert not place.count_contains(ax.transData.transform(line.get_xydata()))
 
 
 def test_axes_without_a_covered_legend_stay_as_they_are():

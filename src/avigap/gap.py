@@ -145,10 +145,9 @@ def _ascended(
     statuses = {name: _status(problem, family, ascent) for name, ascent in ascents.items()}
     params, trace, _ = ascents[winner]
     held_out = _held_out(problem, family, params, objective, settings)
-    num_failed = sum(status != "converged" for status in statuses.values())
     return AmortizedFit(
-        *(params, best, evaluated("plain"), held_out, start_kind(winner)),
-        *(len(ascents), num_failed, statuses[winner], trace, 0.0),
+        *(params, best, evaluated("plain"), held_out, start_kind(winner), len(ascents)),
+        *(sum(status != "converged" for status in statuses.values()), statuses[winner], trace, 0.0),
     )
 
 

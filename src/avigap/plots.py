@@ -121,13 +121,14 @@ def whole_decades(ax: Axes, values: np.ndarray) -> None:
         ax.set_ylim(10.0 ** np.floor(ends.min() - 0.15), 10.0 ** np.ceil(ends.max() + 0.15))
 
 
-def make_room_for_legends(fig: Figure, most: int = 6) -> None:
-    """Lower the y axis of logarithmic axes, by up to ``most`` powers of ten, until no line or bar is under a legend."""
+def make_room_for_legends(fig: Figure, most: int = 12) -> None:
+    """Lower logarithmic y axes by whole powers of ten, ``most`` times at most, until no legend lies on a line or bar."""
     for _ in range(most):
         fig.draw_without_rendering()
         covered = [ax for ax in fig.axes if _is_covered(ax)]
         for ax in covered:
-            ax.set_ylim(bottom=ax.get_ylim()[0] / 10)
+            low, high = np.log10(ax.get_ylim())
+            ax.set_ylim(bottom=10 ** (low - np.ceil((high - low) / 8)))
         if not covered:
             return
 
