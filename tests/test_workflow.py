@@ -307,6 +307,7 @@ def tiny(tmp_path):
     projects = [Project(copy_of_the_project(tmp_path / name)) for name in ("undisturbed", "disturbed")]
     for project in projects:
         (project.folder / "config.yaml").write_text(TINY)
+        project.variables["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     return projects
 
 

@@ -122,7 +122,7 @@ def whole_decades(ax: Axes, values: np.ndarray) -> None:
 
 
 def make_room_for_legends(fig: Figure, most: int = 12) -> None:
-    """Lower logarithmic y axes by whole powers of ten, ``most`` times at most, until no legend lies on a line or bar."""
+    """Lower logarithmic y axes by powers of ten, ``most`` times at most, until no legend lies on a line or a bar."""
     for _ in range(most):
         fig.draw_without_rendering()
         covered = [ax for ax in fig.axes if _is_covered(ax)]
