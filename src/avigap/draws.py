@@ -1,4 +1,4 @@
-"""Reparameterised Monte Carlo estimates of the ELBO: independent draws, and few points that stand for many draws.
+"""Reparameterised Monte Carlo estimates of the ELBO: independent draws, few points that stand for many, strata.
 
     ELBO estimate = mean over draws e of log p(loc + scale e, x) - log q(loc + scale e)
 
@@ -6,6 +6,8 @@ Where the log joint is a quadratic function and, given the shared latents, a sum
 gradient depend on the draws of each z_n only through three numbers: the means of e_n, of e_n^2 and of e_n times each
 shared draw. :func:`draw_moments` draws these numbers from their own distribution and :func:`points_with` returns points
 that have them: the estimate has the same distribution as with independent draws, at a fraction of the random numbers.
+
+:func:`stratified_points` are another estimate with the same mean and a small part of the variance.
 """
 
 from functools import lru_cache
@@ -35,6 +37,26 @@ def independent_points(joint: Joint, num_obs: int, num_draws: int, key: PRNGKeyA
         site: jax.random.normal(own, (num_draws, *shape), jnp.float32)
         for own, (site, shape) in zip(keys, shapes.items(), strict=True)
     }
+
+
+def stratified_points(joint: Joint, num_obs: int, num_draws: int, key: PRNGKeyArray) -> Latents:
+    """Return draws of which each latent has one in each of ``num_draws`` strata of equal probability.
+
+    Each draw of each latent is standard normal, and draws of two latents are independent up to the strata: shared ones
+    take them in random order. Of the z_n, the place inside the stratum moves on by the golden ratio from one n to the
+    next, so that the errors of a sum over n cancel rather than add up.
+    """
+    site, strata = joint.local[0], jnp.arange(num_draws, dtype=jnp.float32)
+    keys = jax.random.split(key, len(joint.shared) + 1)
+    golden = np.arange(num_obs) * ((5**0.5 - 1) / 2) % 1
+    place = (jax.random.uniform(keys[0], (), jnp.float32) + golden.astype(np.float32)) % 1
+    uniform = {site: (strata[:, None] + place) / num_draws}
+    for name, own in zip(joint.shared, keys[1:], strict=True):
+        order, inside = jax.random.split(own)
+        uniform[name] = (
+            jax.random.permutation(order, strata) + jax.random.uniform(inside, (), jnp.float32)
+        ) / num_draws
+    return {name: jax.scipy.special.ndtri(jnp.clip(u, 1e-7, 1 - 1e-7)) for name, u in uniform.items()}
 
 
 def check_moments(joint: Joint, x: Array, num_draws: int) -> None:

@@ -17,7 +17,12 @@ import xarray as xr
 
 from avigap.errors import InputError
 
-WRITERS = {"data": "simulate.py or import_data.py", "fvi": "fit_fvi.py", "avi": "fit_avi.py"}
+WRITERS = {
+    "data": "simulate.py or import_data.py",
+    "fvi": "fit_fvi.py",
+    "avi": "fit_avi.py",
+    "replay": "replay.py",
+}
 """Kinds of files, and the scripts that write them."""
 
 

@@ -4,6 +4,7 @@ Parameters and data are in float32, as in the authors' code; what a run has reac
 deterministic estimator in float64, without the noise of the draws.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -16,11 +17,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from avigap.amortize import Variational, initial, mean_field
 from avigap.core import Joint, MeanField
-from avigap.draws import check_moments, draw_moments, elbo_estimate, independent_points, points_with
+from avigap.draws import check_moments, draw_moments, elbo_estimate, independent_points, points_with, stratified_points
 from avigap.errors import InputError
 from avigap.families import Family
 
-Draws = Literal["independent", "moments"]
+Draws = Literal["independent", "moments", "stratified"]
 
 
 class Runs(NamedTuple):
@@ -31,11 +32,15 @@ class Runs(NamedTuple):
     loss : (R, steps) minus the estimate of the ELBO before each step, in nats
     elbo : (R, steps / every) ELBO after every so many steps, by the deterministic estimator, in nats
     params : of each run at the end, with a leading axis of length R
+    seconds : (steps / every,) wall time that all runs took together for so many steps
+    compile_seconds : wall time of compiling them
     """
 
     loss: np.ndarray
     elbo: np.ndarray
     params: Variational
+    seconds: np.ndarray
+    compile_seconds: float
 
 
 def _estimate(
@@ -45,7 +50,8 @@ def _estimate(
     if draws == "moments":
         points = points_with(joint, draw_moments(joint, num_obs, num_draws, key))
     else:
-        points = independent_points(joint, num_obs, num_draws, key)
+        draw = {"independent": independent_points, "stratified": stratified_points}[draws]
+        points = draw(joint, num_obs, num_draws, key)
     return elbo_estimate(joint, x, mean_field(joint, family, params, x), points)
 
 
@@ -75,7 +81,10 @@ def _advance(
 
         return jax.lax.scan(step, state, None, length=steps)
 
-    return jax.vmap(one)(states, keys, rates)
+    if len(rates) > 1:
+        return jax.vmap(one)(states, keys, rates)
+    alone = one(*jax.tree.map(lambda leaf: leaf[0], (states, keys, rates)))  # a tenth faster than side by side
+    return jax.tree.map(lambda leaf: leaf[None], alone)
 
 
 def ascend_stochastically(
@@ -103,7 +112,7 @@ def ascend_stochastically(
     elbo
         What a run has reached, in nats; called on a q in float64 after every ``every`` steps.
     draws, num_draws
-        ``"independent"`` draws, or the ``"moments"`` of as many (:mod:`avigap.draws`).
+        ``"independent"`` draws, the ``"moments"`` of as many, or ``"stratified"`` ones (:mod:`avigap.draws`).
     report
         Called with the step and the best ELBO so far.
 
@@ -119,14 +128,19 @@ def ascend_stochastically(
     small = jax.tree.map(jnp.float32, (x, starts, rates))
     states = jax.vmap(numpyro.optim.Adam(0.0).init)(small[1])
     reach = jax.jit(jax.vmap(lambda params: elbo(mean_field(joint, family, jax.tree.map(jnp.float64, params), x))))
-    losses, reached = [], []
+    losses, reached, seconds, start = [], [], [], time.perf_counter()
+    lowered = _advance.lower(joint, family, draws, num_draws, every, small[0], states, keys, small[2])
+    advance = lowered.compile()
+    compile_seconds = time.perf_counter() - start
     for done in range(every, steps + 1, every):
-        states, loss = _advance(joint, family, draws, num_draws, every, small[0], states, keys, small[2])
+        start = time.perf_counter()
+        states, loss = jax.block_until_ready(advance(small[0], states, keys, small[2]))
+        seconds.append(time.perf_counter() - start)
         params = jax.vmap(numpyro.optim.Adam(0.0).get_params)(states)
         losses.append(np.asarray(loss))
         reached.append(np.asarray(reach(params)))
         report(done, float(np.nanmax(reached[-1], initial=-np.inf)))
-    return Runs(np.concatenate(losses, axis=1), np.stack(reached, axis=1), params)
+    return Runs(np.concatenate(losses, axis=1), np.stack(reached, axis=1), params, np.array(seconds), compile_seconds)
 
 
 def published_start(

@@ -1,0 +1,182 @@
+"""Published experiments run again: what one method of them does from many seeds and at several learning rates.
+
+A replay is described by values alone (density, data, start, draws, learning rates, iterations), so that the protocol
+*as coded* by the authors, the *corrected* and the *fair* one are configurations of the same program.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from avigap.amortize import Variational, layout, mean_field, num_params
+from avigap.core import Joint, MeanField
+from avigap.data import DataSet
+from avigap.elbo import gauss_hermite, supports
+from avigap.errors import InputError
+from avigap.families import AtLeastOne, Family
+from avigap.models import Positive
+from avigap.quadratic import bandwidth, hessian_diagonal, quadratic_value
+from avigap.stochastic import Draws, Runs, ascend_stochastically, common_start, published_start
+
+DEAD = 1e-5
+"""Part of its scale by which the loc of a factor must move over the data for its function to be alive."""
+
+Start = Literal["published_normal", "published_uniform", "common"]
+Target = Literal["factorized", "certified"]
+
+
+class Protocol(NamedTuple):
+    """How the runs of a replay go; the ``protocol`` block of a configuration.
+
+    Attributes
+    ----------
+    steps, every
+        Steps of Adam, and after how many the ELBO is measured exactly.
+    learning_rates
+        One run for each, from each seed.
+    start
+        Parameters as the authors' code draws them, with free local factors standard normal or uniform on (0, 1), or
+        one ``common`` start at which q is standard normal in every family.
+    draws, num_draws
+        Of the estimate of the ELBO, see :mod:`avigap.draws`.
+    target, target_at, cap
+        The published rule compares with the loss of F-VI's run from the same seed at iteration ``target_at``, and gives
+        up at iteration ``cap``. A fair one compares with the loss at the certified optimum.
+    target_loss
+        Compare with this loss instead: the published one of F-VI, for runs that are too short to have their own.
+    """
+
+    steps: int
+    every: int
+    learning_rates: tuple[float, ...]
+    start: Start
+    draws: Draws
+    num_draws: int
+    target: Target
+    target_at: int
+    cap: int
+    target_loss: float | None
+
+
+def protocol(
+    *,
+    steps: AtLeastOne,
+    learning_rates: tuple[Positive, ...],
+    every: AtLeastOne = 100,
+    start: Start = "published_normal",
+    draws: Draws = "independent",
+    num_draws: AtLeastOne = 100,
+    target: Target = "factorized",
+    target_at: AtLeastOne | None = None,
+    cap: AtLeastOne | None = None,
+    target_loss: float | None = None,
+) -> Protocol:
+    """Return checked settings; the keywords are what a ``protocol`` block of a configuration may hold.
+
+    Raises
+    ------
+    InputError
+        If ``every`` does not divide ``steps``, or there is no learning rate, or the target lies beyond the last step.
+    """
+    if steps % every:
+        raise InputError(f"steps must be a multiple of every = {every}, got {steps}")
+    if not learning_rates:
+        raise InputError("at least one learning rate is needed")
+    target_at = max(steps - 500, steps // 2, 1) if target_at is None else target_at
+    cap = steps if cap is None else cap
+    if max(target_at, cap) > steps:
+        raise InputError(f"target_at and cap must be at most steps = {steps}, got {target_at} and {cap}")
+    return Protocol(steps, every, learning_rates, start, draws, num_draws, target, target_at, cap, target_loss)
+
+
+class Replay(NamedTuple):
+    """R runs of one method of a replay: from every seed, at every learning rate.
+
+    Attributes
+    ----------
+    runs : see :class:`avigap.stochastic.Runs`
+    seed : (R,) index of each run's seed
+    learning_rate : (R,) of each run
+    q : of each run at the end, with a leading axis of length R
+    dead : (R,) whether the inference function has become a constant
+    num_params : of the function with its edge factors, and of q(theta)
+    """
+
+    runs: Runs
+    seed: np.ndarray
+    learning_rate: np.ndarray
+    q: MeanField
+    dead: np.ndarray
+    num_params: tuple[int, int]
+
+
+def exact_elbo(joint: Joint, x: Array) -> Callable[[MeanField], Array]:
+    """Return the deterministic estimator of the ELBO that applies, as a function of q alone.
+
+    Raises
+    ------
+    InputError
+        If none applies, with the reasons.
+    """
+    if (quadratic := supports("quadratic", joint, x)).ok:
+        diagonal = hessian_diagonal(joint, x, bandwidth(joint) or 0)
+        return lambda q: quadratic_value(joint, x, q, diagonal)
+    if (separable := supports("gauss_hermite", joint, x)).ok:
+        return lambda q: gauss_hermite(joint, x, q)
+    raise InputError(f"no deterministic ELBO to measure runs by: {quadratic.reason}; {separable.reason}")
+
+
+def _start(how: Start, joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variational:
+    if how == "common":
+        return common_start(joint, family, x, key)
+    return published_start(joint, family, x, key, "uniform" if how == "published_uniform" else "normal")
+
+
+def _is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndarray:
+    """Return of each of R runs whether loc is the same at all positions that an inference function serves."""
+    site = joint.local[0]
+    if family.init is None or family.infer is None:
+        return np.zeros(len(q.loc[site]), bool)
+    interior = layout(joint, family, num_obs).interior
+    return np.ptp(q.loc[site][:, interior], axis=1) <= DEAD * q.scale[site][:, interior].min(axis=1)
+
+
+def replay(
+    data: DataSet,
+    family: Family,
+    how: Protocol,
+    keys: Sequence[PRNGKeyArray],
+    report: Callable[[int, float], None] = lambda step, value: None,
+) -> Replay:
+    """Run one method from every seed at every learning rate.
+
+    Parameters
+    ----------
+    keys
+        One for each seed: it decides on the start and on the draws, which are the same at all learning rates and, given
+        the same keys, for all methods.
+    report
+        Called with the step and the best ELBO so far.
+
+    Raises
+    ------
+    InputError
+        If no deterministic estimator measures the ELBO, or moments cannot stand for the draws.
+    """
+    joint, x = data.joint, jnp.asarray(data.x)
+    seed = np.repeat(np.arange(len(keys)), len(how.learning_rates))
+    rate = np.tile(how.learning_rates, len(keys))
+    starts = [_start(how.start, joint, family, x, jax.random.fold_in(keys[index], 0)) for index in seed]
+    runs = ascend_stochastically(
+        *(joint, family, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)),
+        *(jnp.stack([jax.random.fold_in(keys[index], 1) for index in seed]), jnp.asarray(rate)),
+        *(exact_elbo(joint, x), how.steps, how.every, how.draws, how.num_draws, report),
+    )
+    final = jax.vmap(lambda params: mean_field(joint, family, params, x))(jax.tree.map(jnp.float64, runs.params))
+    q = jax.tree.map(np.asarray, final)
+    dead = _is_dead(joint, family, data.num_obs, q)
+    return Replay(runs, seed, rate, q, dead, num_params(joint, starts[0]))

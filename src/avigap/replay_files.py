@@ -1,0 +1,112 @@
+"""Replays on file: what the runs of one method went through, with the optimum that they are measured against."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from avigap.data import DataSet
+from avigap.files import read_tree, reading, write_tree
+from avigap.io import FactorizedResult
+from avigap.replay import Protocol, Replay, protocol
+from avigap.settings import check_settings
+
+
+class Recorded(NamedTuple):
+    """The runs of one method as a file holds them.
+
+    Attributes
+    ----------
+    loss, elbo, seconds, compile_seconds : as of :class:`avigap.stochastic.Runs`
+    seed, learning_rate, dead : (R,) of each run
+    q : loc and scale of every latent at the end, (R, *shape)
+    model, settings, num_obs : of the data
+    family, protocol : of the method
+    elbo_fvi, elbo_local : certified optimum of F-VI, and what a local method reaches, in nats
+    num_params : of the inference function with its edge factors
+    """
+
+    loss: np.ndarray
+    elbo: np.ndarray
+    seconds: np.ndarray
+    compile_seconds: float
+    seed: np.ndarray
+    learning_rate: np.ndarray
+    dead: np.ndarray
+    q: xr.Dataset
+    model: str
+    settings: dict[str, Any]
+    num_obs: int
+    family: dict[str, Any]
+    protocol: Protocol
+    elbo_fvi: float
+    elbo_local: float
+    num_params: int
+
+
+def write_replay(
+    path: Path,
+    data: DataSet,
+    fvi: FactorizedResult,
+    family: Mapping[str, Any],
+    how: Protocol,
+    seeds: Sequence[int],
+    played: Replay,
+    inputs: Sequence[Path],
+) -> None:
+    """Write the runs of one method: ``runs`` (their course), ``variational`` (where they ended)."""
+    course = {
+        "loss": (("run", "step"), played.runs.loss),
+        "elbo": (("run", "look"), played.runs.elbo),
+        "seconds": ("look", played.runs.seconds),
+        "seed": ("run", np.asarray(seeds)[played.seed]),
+        "learning_rate": ("run", played.learning_rate),
+        "dead": ("run", played.dead.astype(np.int8)),
+    }
+    attrs = {
+        **data.identity,
+        "num_obs": data.num_obs,
+        "family": json.dumps(dict(family), sort_keys=True),
+        "protocol": json.dumps(how._asdict(), sort_keys=True),
+        "compile_seconds": played.runs.compile_seconds,
+        "num_params": played.num_params[0],
+        **{name: float(fvi.stats[name]) for name in ("elbo", "elbo_local")},
+    }
+    ends = {
+        f"{part}_{site}": (("run", "obs")[: value.ndim], value)
+        for part, factors in zip(("loc", "scale"), played.q, strict=True)
+        for site, value in factors.items()
+    }
+    write_tree(path, "replay", {"/runs": xr.Dataset(course, attrs=attrs), "/variational": xr.Dataset(ends)}, inputs)
+
+
+def read_replay(path: Path) -> Recorded:
+    """Return the runs of a file.
+
+    Raises
+    ------
+    InputError
+        If the file is not one that :func:`write_replay` wrote.
+    """
+    tree = read_tree(path, "replay")
+    with reading(path, "replay"):
+        runs, attrs = tree["runs"].to_dataset(), dict(tree["runs"].attrs)
+        how = check_settings("protocol", protocol, json.loads(attrs["protocol"]))
+        return Recorded(
+            *(runs[name].values for name in ("loss", "elbo", "seconds")),
+            float(attrs["compile_seconds"]),
+            *(runs[name].values for name in ("seed", "learning_rate")),
+            runs["dead"].values.astype(bool),
+            tree["variational"].to_dataset(),
+            str(attrs["model"]),
+            json.loads(attrs["settings"]),
+            int(attrs["num_obs"]),
+            json.loads(attrs["family"]),
+            protocol(**how),
+            float(attrs["elbo"]),
+            float(attrs["elbo_local"]),
+            int(attrs["num_params"]),
+        )
