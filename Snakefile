@@ -22,6 +22,7 @@ configfile: "config.yaml"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/fit.smk"
+include: "workflow/rules/replay.smk"
 include: "workflow/rules/figures.smk"
 
 
@@ -33,4 +34,5 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/gap.csv",
+        [f"{RESULTS}/replay.csv"] * bool(REPLAYS),
         FIGURE_FILES,

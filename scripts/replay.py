@@ -17,9 +17,7 @@ def main() -> None:
     parser.add_argument("--fvi", type=Path, required=True, help="file written by fit_fvi.py for the same data")
     parser.add_argument("--num-obs", type=cli.whole(1), help="of the data sets in the file, the first of this size")
     parser.add_argument("--family", type=cli.json_object, required=True, help='such as {"kind": "mlp", "width": 4}')
-    parser.add_argument(
-        "--protocol", type=cli.json_object, required=True, help="steps, learning_rates, start, draws, .."
-    )
+    parser.add_argument("--protocol", type=cli.json_object, required=True, help="steps, learning_rates, ..")
     parser.add_argument("--seed", type=cli.whole(0), nargs="+", default=[0], help="one run each per learning rate")
     parser.add_argument("--output", type=Path, required=True, help="netCDF file to write")
     args = parser.parse_args()

@@ -9,8 +9,9 @@ import jsonschema
 import yaml
 
 from avigap import families, models
-from avigap.errors import InputError
+from avigap.errors import InputError, unknown
 from avigap.families import Family
+from avigap.replay import protocol
 from avigap.settings import check_settings, text_hint
 from avigap.starts import fit_settings
 
@@ -77,6 +78,11 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
             _check_experiment(experiment, folder)
         except InputError as error:
             raise InputError(f"experiment {name!r}: {error}") from None
+    for name, replay in config.setdefault("replays", {}).items():
+        try:
+            _check_replay(replay, config["experiments"])
+        except InputError as error:
+            raise InputError(f"replay {name!r}: {error}") from None
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
@@ -144,3 +150,29 @@ def _check_window(family: Family, lead: int, sizes: list[int]) -> None:
     first, last = max(0, -lead - min(family.inputs)), min(sizes) - 1 - max(0, *family.inputs)
     if first > last:
         raise InputError(f"inputs {list(family.inputs)} are wider than the data: num_obs {min(sizes)} is too small")
+
+
+def _check_replay(replay: dict[str, Any], experiments: dict[str, Any]) -> None:
+    """Check a replay against the experiment whose data it takes; fill in defaults."""
+    replay["seeds"] = int(replay.get("seeds", 10))
+    replay["seeds_per_job"] = int(replay.get("seeds_per_job", replay["seeds"]))
+    if replay["of"] not in experiments:
+        raise unknown("experiment", replay["of"], experiments)
+    experiment, num_obs = experiments[replay["of"]], int(replay["num_obs"])
+    replay["num_obs"] = num_obs
+    sizes = experiment["data"].get("simulate", experiment["data"]).get("num_obs", [num_obs])
+    if num_obs not in sizes:
+        raise InputError(f"num_obs must be one of {', '.join(map(str, sizes))} of {replay['of']!r}, got {num_obs}")
+    for name in (overrides := replay.setdefault("overrides", {})):
+        if name not in replay["methods"]:
+            raise unknown("method in overrides", name, replay["methods"])
+    model = models.load(experiment["model"])
+    for name, family in replay["methods"].items():
+        try:
+            _check_window(families.build(family), model.lead, [num_obs])
+            settings = check_settings("protocol", protocol, replay["protocol"] | overrides.get(name, {}))
+            how = protocol(**settings)
+        except InputError as error:
+            raise InputError(f"method {name!r}: {error}") from None
+        if how.target == "factorized" and how.target_loss is None and "factorized" not in replay["methods"]:
+            raise InputError("a method named 'factorized' is needed: the published rule compares with its loss")

@@ -5,7 +5,7 @@ A replay is described by values alone (density, data, start, draws, learning rat
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -172,9 +172,18 @@ def replay(
     rate = np.tile(how.learning_rates, len(keys))
     starts = [_start(how.start, joint, family, x, jax.random.fold_in(keys[index], 0)) for index in seed]
     runs = ascend_stochastically(
-        *(joint, family, x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)),
-        *(jnp.stack([jax.random.fold_in(keys[index], 1) for index in seed]), jnp.asarray(rate)),
-        *(exact_elbo(joint, x), how.steps, how.every, how.draws, how.num_draws, report),
+        joint,
+        family,
+        x,
+        starts=jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
+        keys=jnp.stack([jax.random.fold_in(keys[index], 1) for index in seed]),
+        rates=jnp.asarray(rate),
+        elbo=exact_elbo(joint, x),
+        steps=how.steps,
+        every=how.every,
+        draws=how.draws,
+        num_draws=how.num_draws,
+        report=report,
     )
     final = jax.vmap(lambda params: mean_field(joint, family, params, x))(jax.tree.map(jnp.float64, runs.params))
     q = jax.tree.map(np.asarray, final)

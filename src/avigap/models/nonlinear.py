@@ -29,7 +29,7 @@ from avigap.priors import shared
 def sin_cos(z: Array) -> tuple[Array, Array]:
     """Return sine and cosine, from those of a quarter of the angle: several times faster than ``jnp`` on a CPU.
 
-    The errors are a few roundings of max(1, \|z\|).
+    The errors are a few roundings of max(1, abs(z)).
     """
     quarter = (z - 2 * pi * jnp.round(z / (2 * pi))) / 4
     sine, cosine = jnp.sin(quarter), jnp.cos(quarter)

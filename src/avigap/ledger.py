@@ -1,0 +1,191 @@
+"""The ledger: each published number or claim, what a run of this project measures of it, and the verdict.
+
+The reference file holds what was published and where the measurement lies in the tables of results; the verdict is
+computed, never written:
+
+- *reproduced*: the measurement agrees with the published value within the stated tolerance;
+- *differs*: it does not;
+- *artefact*: it does with a named defect switched on, and does not with the defect off;
+- *cannot be*: nothing can be measured, for the reason that the reference file declares;
+- *untested in the paper, now measured*: the paper claims it without a number;
+- *not run*: the configuration at hand has no such run.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pandas as pd
+import yaml
+
+from avigap.convergence import median_of
+from avigap.errors import InputError, unknown
+
+COLUMNS = [
+    *("id", "source", "claim", "published", "spread", "mode", "measured", "tolerance", "verdict", "cause", "command"),
+    *("without_defect", "interval", "runs"),
+]
+VERDICTS = [
+    *("reproduced", "differs", "artefact", "cannot be", "untested in the paper, now measured", "not run"),
+]
+MERGED = ("measure", "where", "without")
+"""Mappings of a row that are laid over those of its group rather than replace them."""
+
+
+def _median(values: np.ndarray) -> float:
+    return median_of(np.where(np.isnan(values), np.inf, values)).value
+
+
+STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
+    "value": lambda values: float(values[0]) if len(values) == 1 else math.nan,
+    "median": _median,
+    "min": lambda values: float(np.min(values)),
+    "max": lambda values: float(np.max(values)),
+    "mean": lambda values: float(np.mean(values)),
+    "range": lambda values: float(np.max(values) - np.min(values)),
+    "count_true": lambda values: float(np.sum(values > 0)),
+    "count_finite": lambda values: float(np.sum(np.isfinite(values))),
+    "count_negative": lambda values: float(np.sum(values < 0)),
+}
+"""What is made of the values of a column in the rows that a measure selects."""
+
+
+def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with the entries of ``top``, those in ``MERGED`` laid over each other in turn."""
+    merged = {**base, **top}
+    for name in MERGED:
+        if isinstance(base.get(name), Mapping) and isinstance(top.get(name), Mapping):
+            merged[name] = _laid_over(base[name], top[name])
+    return merged
+
+
+def read_reference(path: Path, schema_path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a reference file, each complete.
+
+    Raises
+    ------
+    InputError
+        If the file does not fit its schema, an id is used twice, or a row names a tolerance that is not defined.
+    """
+    content, schema = (yaml.safe_load(each.read_text(encoding="utf-8")) for each in (path, schema_path))
+    if error := next(jsonschema.Draft202012Validator(schema).iter_errors(content), None):
+        raise InputError(f"{path}: {'.'.join(map(str, error.absolute_path))}: {error.message[:300]}")
+    rows = [_laid_over(group["common"], row) for group in content["groups"] for row in group["rows"]]
+    names = [row["id"] for row in rows]
+    for row in rows:
+        if names.count(row["id"]) > 1:
+            raise InputError(f"{path}: the id {row['id']!r} is given {names.count(row['id'])} times")
+        if lacking := {"source", "claim", "mode", "command"} - set(row):
+            raise InputError(f"{path}: row {row['id']!r} lacks {', '.join(sorted(lacking))}")
+        if "unavailable" not in row and "measure" not in row:
+            raise InputError(f"{path}: row {row['id']!r} needs a measure, or a reason why it is unavailable")
+        if isinstance(row.get("tolerance"), str):
+            if row["tolerance"] not in content["tolerances"]:
+                raise unknown(f"tolerance of row {row['id']!r}", row["tolerance"], content["tolerances"])
+            row["tolerance"] = content["tolerances"][row["tolerance"]]
+        if row.get("published") is not None and "measure" in row and "tolerance" not in row:
+            raise InputError(f"{path}: row {row['id']!r} needs a tolerance")
+    return rows
+
+
+def select(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
+    """Return the values that a measure asks for, empty if no row of the table is meant.
+
+    Raises
+    ------
+    InputError
+        If there is no such table or column.
+    """
+    if measure["table"] not in tables:
+        raise unknown("table of results", measure["table"], tables)
+    table = tables[measure["table"]]
+    for column in (*measure.get("where", {}), measure["column"]):
+        if column not in table:
+            raise unknown(f"column of table {measure['table']!r}", column, table.columns)
+    chosen = np.ones(len(table), bool)
+    for column, wanted in measure.get("where", {}).items():
+        chosen &= table[column].isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
+    return table.loc[chosen, measure["column"]].to_numpy(float)
+
+
+def measure_of(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> float | None:
+    """Return the number that a measure stands for, or None if there is no row for it.
+
+    With ``over`` (laid over the measure itself) the number is a ratio, with ``minus`` a difference.
+    """
+    values = select(measure, tables)
+    if not len(values):
+        return None
+    number = STATISTICS[measure["statistic"]](values)
+    for name, combine in (("over", np.divide), ("minus", np.subtract)):
+        if name in measure:
+            rest = {key: value for key, value in measure.items() if key not in ("over", "minus")}
+            other = measure_of(_laid_over(rest, measure[name]), tables)
+            if other is None:
+                return None
+            with np.errstate(invalid="ignore", divide="ignore"):
+                number = float(combine(number, other))
+    return number
+
+
+def agrees(row: Mapping[str, Any], measured: float) -> bool:
+    """Return whether a measured number agrees with the published one; NaN never does, infinity with infinity."""
+    published, rule = row["published"], row["tolerance"]
+    if math.isnan(measured):
+        return False
+    if "relation" in rule:
+        return {"at_least": measured >= published, "at_most": measured <= published}[rule["relation"]]
+    if math.isinf(published) or math.isinf(measured):
+        return bool(measured == published)
+    low = high = published
+    if "spread" in rule:  # so many lengths of the published range to both sides of it
+        low, high = row["spread"]
+        low, high = low - rule["spread"] * (high - low), high + rule["spread"] * (high - low)
+    room = rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(published)
+    return bool(low - room <= measured <= high + room)
+
+
+def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return the row of the ledger for a row of the reference file."""
+    found: dict[str, Any] = {name: row.get(name) for name in COLUMNS}
+    found["tolerance"] = _in_words(row.get("tolerance"))
+    if "unavailable" in row:
+        return found | {"verdict": "cannot be", "cause": row["unavailable"]}
+    found["measured"] = measured = measure_of(row["measure"], tables)
+    if measured is None:
+        return found | {"verdict": "not run", "cause": "the configuration has no such run"}
+    found |= _interval(row["measure"], tables)
+    if row.get("published") is None:
+        return found | {"verdict": "untested in the paper, now measured"}
+    verdict = "reproduced" if agrees(row, measured) else "differs"
+    if "without" in row:
+        found["without_defect"] = other = measure_of(_laid_over(row["measure"], row["without"]), tables)
+        if verdict == "reproduced" and other is not None and not agrees(row, other):
+            verdict = "artefact"
+    return found | {"verdict": verdict, "cause": None if verdict == "reproduced" else row.get("cause")}
+
+
+def _interval(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Return number of runs and, for a median, the order statistics between which it lies with 95 % probability."""
+    values = select(measure, tables)
+    if measure["statistic"] != "median" or "over" in measure or "minus" in measure or len(values) < 2:
+        return {"runs": len(values)}
+    middle = median_of(np.where(np.isnan(values), np.inf, values))
+    return {"runs": len(values), "interval": f"[{middle.low:.6g}, {middle.high:.6g}] {middle.coverage:.0%}"}
+
+
+def _in_words(rule: Mapping[str, Any] | None) -> str | None:
+    if rule is None:
+        return None
+    names = {"absolute": "within {}", "relative": "within {:.2%}", "spread": "in the published range + {} of it"}
+    parts = [text.format(rule[name]) for name, text in names.items() if name in rule]
+    parts += [str(rule["relation"]).replace("_", " ")] if "relation" in rule else []
+    return f"{', '.join(parts)}: {rule['why']}"
+
+
+def judge_all(rows: Sequence[Mapping[str, Any]], tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the ledger: one row for each of the reference file, in its order."""
+    return pd.DataFrame([judge(row, tables) for row in rows], columns=COLUMNS)

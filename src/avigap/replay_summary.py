@@ -1,0 +1,121 @@
+"""From the course of replayed runs to one row for each: final loss, convergence by the published and honest rules."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from avigap.convergence import first_below, iterations_to, window_mean
+from avigap.errors import InputError
+from avigap.models import published_loss
+from avigap.replay_files import Recorded
+
+TOLERANCES = {"it_50": 0.5, "it_10": 0.1, "it_1": 0.01}
+"""Relative tolerances of the published rule, by column."""
+
+GAPS = {"steps_to_gap_1e1": 0.1, "steps_to_gap_2e2": 0.02, "steps_to_gap_1e3": 0.001}
+"""Gaps to the certified optimum in nats per observation, by the column that has the steps to them."""
+
+FINAL = 500
+"""Half the number of last iterations whose mean loss is the final one."""
+
+
+def dropped_constants(record: Recorded) -> float:
+    """Return what the authors' code leaves out of the loss of a model, in nats; 0 where they published none."""
+    return -(published_loss(record.model, record.settings, record.num_obs, 0.0) or 0.0)
+
+
+def coded_loss(record: Recorded, mode: str) -> np.ndarray:
+    """Return the loss (R, steps) of a mode in nats: without the constants that the authors drop if ``as_coded``."""
+    return np.asarray(record.loss, float) - (dropped_constants(record) if mode == "as_coded" else 0.0)
+
+
+def target_of(record: Recorded, mode: str, factorized: Recorded | None) -> np.ndarray:
+    """Return the loss (R,) near which each run counts as converged.
+
+    Parameters
+    ----------
+    factorized
+        The runs of F-VI of the same replay and part, whose loss the published rule takes.
+
+    Raises
+    ------
+    InputError
+        If there are none though the rule needs them, or they are not one from each seed.
+    """
+    how, number = record.protocol, len(record.seed)
+    if how.target_loss is not None:
+        return np.full(number, how.target_loss)
+    if how.target == "certified":
+        return np.full(number, certified_loss(record, mode))
+    if factorized is None or sorted(factorized.seed) != sorted(set(record.seed)):
+        raise InputError("the published rule needs one run of the method 'factorized' from each seed")
+    reached = window_mean(coded_loss(factorized, mode), how.target_at, min(10, how.target_at))
+    by_seed = dict(zip(factorized.seed, reached, strict=True))
+    return np.array([by_seed[seed] for seed in record.seed])
+
+
+def certified_loss(record: Recorded, mode: str) -> float:
+    """Return the loss at the certified optimum of F-VI."""
+    return -record.elbo_fvi - (dropped_constants(record) if mode == "as_coded" else 0.0)
+
+
+def table_of(record: Recorded, mode: str, factorized: Recorded | None) -> pd.DataFrame:
+    """Return one row for each run; infinity is for what never happened."""
+    how, loss = record.protocol, coded_loss(record, mode)
+    target, steps = target_of(record, mode, factorized), loss.shape[1]
+    half = min(FINAL, steps // 10)
+    final = window_mean(loss, steps - half, half) if half else loss[:, -1]
+    gap = record.elbo_fvi - record.elbo
+    at = np.arange(1, gap.shape[1] + 1) * how.every
+    columns: dict[str, Any] = {
+        "model": record.model,
+        "num_obs": record.num_obs,
+        "seed": record.seed,
+        "learning_rate": record.learning_rate,
+        "num_params": record.num_params,
+        "steps": steps,
+        "draws": how.draws,
+        "num_draws": how.num_draws,
+        "initial_loss": loss[:, 0],
+        "final_loss": final,
+        "excess_loss": final - certified_loss(record, mode),
+        "target_loss": target,
+        "gap": gap[:, -1],
+        "gap_per_obs": gap[:, -1] / record.num_obs,
+        "gap_lowest": np.fmin.reduce(gap, axis=1),
+    }
+    for column, tolerance in TOLERANCES.items():
+        found = iterations_to(loss, target, tolerance, how.cap)
+        columns |= {column: found.published, f"{column}_honest": found.honest, "nan_at": found.broken}
+    normalised = dropped_constants(record) if mode == "as_coded" else 0.0
+    columns["it_1_normalised"] = iterations_to(loss + normalised, target + normalised, 0.01, how.cap).honest
+    columns |= {column: first_below(gap / record.num_obs, limit, at) for column, limit in GAPS.items()}
+    columns["dead"] = record.dead
+    columns["seconds_per_step"] = float(np.median(record.seconds)) / how.every
+    columns["runs_together"] = len(record.seed)
+    columns["compile_seconds"] = record.compile_seconds
+    columns["status"] = statuses(columns)
+    return pd.DataFrame(columns)
+
+
+def statuses(columns: Mapping[str, Any]) -> list[str]:
+    """Return in a word what became of each run: broken, dead, converged (by the honest 1 % rule) or not_converged."""
+    return [
+        "broken" if np.isfinite(broken) else "dead" if dead else "converged" if np.isfinite(it) else "not_converged"
+        for broken, dead, it in zip(columns["nan_at"], columns["dead"], columns["it_1_honest"], strict=True)
+    ]
+
+
+def mark_best_rates(table: pd.DataFrame) -> pd.Series:
+    """Return of each run whether its learning rate is its method's best in the replay.
+
+    The best has the least median number of steps to a gap of 0.02 nats per observation, runs that never get there
+    counted as infinite; of equals the one whose median final gap is least.
+    """
+    keys = ["replay", "method"]
+    score = table.fillna({"gap": np.inf}).groupby([*keys, "learning_rate"])[["steps_to_gap_2e2", "gap"]].median()
+    best = score.sort_values(["steps_to_gap_2e2", "gap"]).reset_index().groupby(keys).learning_rate.first()
+    wanted = best.loc[pd.MultiIndex.from_frame(table[keys])].to_numpy()
+    return pd.Series(table.learning_rate.to_numpy() == wanted, index=table.index)
