@@ -23,6 +23,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/fit.smk"
 include: "workflow/rules/replay.smk"
+include: "workflow/rules/ledger.smk"
 include: "workflow/rules/figures.smk"
 
 
@@ -34,5 +35,5 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/gap.csv",
-        [f"{RESULTS}/replay.csv"] * bool(REPLAYS),
+        f"{RESULTS}/ledger.csv",
         FIGURE_FILES,

@@ -8,7 +8,7 @@ import pandas as pd
 from avigap import cli, io
 from avigap.errors import InputError
 from avigap.files import check_output, read_provenance
-from avigap.replay_files import Recorded, read_replay
+from avigap.replay_files import read_replay
 from avigap.replay_summary import mark_best_rates, table_of
 
 
@@ -30,14 +30,14 @@ def main() -> None:
     cli.check_distinct("--runs", args.runs)
     for output in filter(None, (args.output, args.provenance)):
         check_output(output, args.runs)
-    records: dict[tuple[str, str, str], Recorded] = {place(path): read_replay(path) for path in args.runs}
-    if missing := {replay for replay, _, _ in records} - set(args.modes):
+    records = {(*place(path), each.num_obs): each for path in args.runs for each in read_replay(path)}
+    if missing := {replay for replay, *_ in records} - set(args.modes):
         raise InputError(f"--modes lacks {', '.join(sorted(missing))}")
     tables = []
-    for (replay, method, part), record in records.items():
+    for (replay, method, part, num_obs), record in records.items():
         mode = args.modes[replay]
         names = {"replay": replay, "mode": mode, "method": method}
-        found = table_of(record, mode, records.get((replay, "factorized", part)))
+        found = table_of(record, mode, records.get((replay, "factorized", part, num_obs)))
         tables.append(pd.DataFrame(names, index=found.index).join(found))
     table = pd.concat(tables, ignore_index=True)
     table["is_best_rate"] = mark_best_rates(table)

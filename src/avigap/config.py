@@ -156,23 +156,23 @@ def _check_replay(replay: dict[str, Any], experiments: dict[str, Any]) -> None:
     """Check a replay against the experiment whose data it takes; fill in defaults."""
     replay["seeds"] = int(replay.get("seeds", 10))
     replay["seeds_per_job"] = int(replay.get("seeds_per_job", replay["seeds"]))
-    if replay["of"] not in experiments:
-        raise unknown("experiment", replay["of"], experiments)
-    experiment, num_obs = experiments[replay["of"]], int(replay["num_obs"])
-    replay["num_obs"] = num_obs
-    sizes = experiment["data"].get("simulate", experiment["data"]).get("num_obs", [num_obs])
-    if num_obs not in sizes:
-        raise InputError(f"num_obs must be one of {', '.join(map(str, sizes))} of {replay['of']!r}, got {num_obs}")
-    for name in (overrides := replay.setdefault("overrides", {})):
-        if name not in replay["methods"]:
-            raise unknown("method in overrides", name, replay["methods"])
-    model = models.load(experiment["model"])
-    for name, family in replay["methods"].items():
+    name, wanted = replay["of"]["experiment"], list(map(int, replay["of"]["num_obs"]))
+    replay["of"]["num_obs"] = wanted
+    if name not in experiments:
+        raise unknown("experiment", name, experiments)
+    sizes = experiments[name]["data"].get("simulate", experiments[name]["data"]).get("num_obs", wanted)
+    if missing := set(wanted) - set(sizes):
+        raise InputError(f"num_obs must be among {', '.join(map(str, sizes))} of {name!r}, got {min(missing)}")
+    for method in (overrides := replay.setdefault("overrides", {})):
+        if method not in replay["methods"]:
+            raise unknown("method in overrides", method, replay["methods"])
+    lead = models.load(experiments[name]["model"]).lead
+    for method, family in replay["methods"].items():
         try:
-            _check_window(families.build(family), model.lead, [num_obs])
-            settings = check_settings("protocol", protocol, replay["protocol"] | overrides.get(name, {}))
+            _check_window(families.build(family), lead, wanted)
+            settings = check_settings("protocol", protocol, replay["protocol"] | overrides.get(method, {}))
             how = protocol(**settings)
         except InputError as error:
-            raise InputError(f"method {name!r}: {error}") from None
+            raise InputError(f"method {method!r}: {error}") from None
         if how.target == "factorized" and how.target_loss is None and "factorized" not in replay["methods"]:
             raise InputError("a method named 'factorized' is needed: the published rule compares with its loss")

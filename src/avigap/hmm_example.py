@@ -1,4 +1,4 @@
-"""The hidden Markov example of Margossian and Blei (2024, appendix A.5, Figure 8): as printed, corrected, and a valid one.
+"""The hidden Markov example of Margossian and Blei (2024, appendix A.5, Figure 8): as printed, corrected, valid.
 
 The printed precision matrix (equations 43 to 47) doubles the off-diagonal entries and turns the sign of the right-hand
 side. With the matrix of the model itself (equation 42) and the data of the figure, all x_n = 1, every posterior mean is

@@ -31,6 +31,9 @@ COLUMNS = [
 VERDICTS = [
     *("reproduced", "differs", "artefact", "cannot be", "untested in the paper, now measured", "not run"),
 ]
+TABLES = ("gap", "fvi", "coefficients", "replay", "hmm_example", "authors", "full_replay")
+"""Tables of results that a measure may name, by the stems of their files."""
+
 MERGED = ("measure", "where", "without")
 """Mappings of a row that are laid over those of its group rather than replace them."""
 
@@ -92,15 +95,17 @@ def read_reference(path: Path, schema_path: Path) -> list[dict[str, Any]]:
 
 
 def select(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
-    """Return the values that a measure asks for, empty if no row of the table is meant.
+    """Return the values that a measure asks for, empty if the table is absent or has no such row.
 
     Raises
     ------
     InputError
-        If there is no such table or column.
+        If no table or column is called so.
     """
+    if measure["table"] not in TABLES:
+        raise unknown("table of results", measure["table"], TABLES)
     if measure["table"] not in tables:
-        raise unknown("table of results", measure["table"], tables)
+        return np.empty(0)
     table = tables[measure["table"]]
     for column in (*measure.get("where", {}), measure["column"]):
         if column not in table:
@@ -136,15 +141,15 @@ def agrees(row: Mapping[str, Any], measured: float) -> bool:
     published, rule = row["published"], row["tolerance"]
     if math.isnan(measured):
         return False
+    room = rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(published)
     if "relation" in rule:
-        return {"at_least": measured >= published, "at_most": measured <= published}[rule["relation"]]
+        return bool(measured >= published - room if rule["relation"] == "at_least" else measured <= published + room)
     if math.isinf(published) or math.isinf(measured):
         return bool(measured == published)
     low = high = published
     if "spread" in rule:  # so many lengths of the published range to both sides of it
         low, high = row["spread"]
         low, high = low - rule["spread"] * (high - low), high + rule["spread"] * (high - low)
-    room = rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(published)
     return bool(low - room <= measured <= high + room)
 
 

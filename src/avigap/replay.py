@@ -14,18 +14,19 @@ from jaxtyping import Array, PRNGKeyArray
 
 from avigap.amortize import Variational, layout, mean_field, num_params
 from avigap.core import Joint, MeanField
-from avigap.data import DataSet
 from avigap.elbo import gauss_hermite, supports
 from avigap.errors import InputError
 from avigap.families import AtLeastOne, Family
+from avigap.gap import fit_amortized
 from avigap.models import Positive
 from avigap.quadratic import bandwidth, hessian_diagonal, quadratic_value
-from avigap.stochastic import Draws, Runs, ascend_stochastically, common_start, published_start
+from avigap.starts import Problem
+from avigap.stochastic import Draws, Runs, Schedule, ascend_stochastically, common_start, published_start
 
 DEAD = 1e-5
 """Part of its scale by which the loc of a factor must move over the data for its function to be alive."""
 
-Start = Literal["published_normal", "published_uniform", "common"]
+Start = Literal["published_normal", "published_uniform", "common", "optimum"]
 Target = Literal["factorized", "certified"]
 
 
@@ -40,9 +41,12 @@ class Protocol(NamedTuple):
         One run for each, from each seed.
     start
         Parameters as the authors' code draws them, with free local factors standard normal or uniform on (0, 1), or
-        one ``common`` start at which q is standard normal in every family.
+        one ``common`` start at which q is standard normal in every family; or the ``optimum``, the best fit that
+        :func:`avigap.gap.fit_amortized` finds, whose surroundings Adam's noise then explores.
     draws, num_draws
         Of the estimate of the ELBO, see :mod:`avigap.draws`.
+    schedule
+        Of the learning rates, see :func:`avigap.stochastic.ascend_stochastically`.
     target, target_at, cap
         The published rule compares with the loss of F-VI's run from the same seed at iteration ``target_at``, and gives
         up at iteration ``cap``. A fair one compares with the loss at the certified optimum.
@@ -56,6 +60,7 @@ class Protocol(NamedTuple):
     start: Start
     draws: Draws
     num_draws: int
+    schedule: Schedule
     target: Target
     target_at: int
     cap: int
@@ -70,6 +75,7 @@ def protocol(
     start: Start = "published_normal",
     draws: Draws = "independent",
     num_draws: AtLeastOne = 100,
+    schedule: Schedule = "constant",
     target: Target = "factorized",
     target_at: AtLeastOne | None = None,
     cap: AtLeastOne | None = None,
@@ -90,7 +96,9 @@ def protocol(
     cap = steps if cap is None else cap
     if max(target_at, cap) > steps:
         raise InputError(f"target_at and cap must be at most steps = {steps}, got {target_at} and {cap}")
-    return Protocol(steps, every, learning_rates, start, draws, num_draws, target, target_at, cap, target_loss)
+    return Protocol(
+        steps, every, learning_rates, start, draws, num_draws, schedule, target, target_at, cap, target_loss
+    )
 
 
 class Replay(NamedTuple):
@@ -102,6 +110,7 @@ class Replay(NamedTuple):
     seed : (R,) index of each run's seed
     learning_rate : (R,) of each run
     q : of each run at the end, with a leading axis of length R
+    elbo_averaged : (R,) ELBO of the averaged params, see :class:`avigap.stochastic.Runs`
     dead : (R,) whether the inference function has become a constant
     num_params : of the function with its edge factors, and of q(theta)
     """
@@ -110,6 +119,7 @@ class Replay(NamedTuple):
     seed: np.ndarray
     learning_rate: np.ndarray
     q: MeanField
+    elbo_averaged: np.ndarray
     dead: np.ndarray
     num_params: tuple[int, int]
 
@@ -130,9 +140,12 @@ def exact_elbo(joint: Joint, x: Array) -> Callable[[MeanField], Array]:
     raise InputError(f"no deterministic ELBO to measure runs by: {quadratic.reason}; {separable.reason}")
 
 
-def _start(how: Start, joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variational:
+def _start(how: Start, problem: Problem, family: Family, key: PRNGKeyArray) -> Variational:
+    joint, x = problem.joint, problem.x
     if how == "common":
         return common_start(joint, family, x, key)
+    if how == "optimum":
+        return fit_amortized(problem, family, key).params
     return published_start(joint, family, x, key, "uniform" if how == "published_uniform" else "normal")
 
 
@@ -146,7 +159,7 @@ def _is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.nda
 
 
 def replay(
-    data: DataSet,
+    problem: Problem,
     family: Family,
     how: Protocol,
     keys: Sequence[PRNGKeyArray],
@@ -167,25 +180,33 @@ def replay(
     InputError
         If no deterministic estimator measures the ELBO, or moments cannot stand for the draws.
     """
-    joint, x = data.joint, jnp.asarray(data.x)
-    seed = np.repeat(np.arange(len(keys)), len(how.learning_rates))
+    joint, x, num_rates = problem.joint, problem.x, len(how.learning_rates)
+    elbo = exact_elbo(joint, x)
+    starts = [_start(how.start, problem, family, jax.random.fold_in(key, 0)) for key in keys]
+    draws = [jax.random.fold_in(key, 1) for key in keys]
     rate = np.tile(how.learning_rates, len(keys))
-    starts = [_start(how.start, joint, family, x, jax.random.fold_in(keys[index], 0)) for index in seed]
+
+    def each_rate(*leaves: Array) -> Array:
+        return jnp.repeat(jnp.stack(leaves), num_rates, axis=0)
+
     runs = ascend_stochastically(
         joint,
         family,
         x,
-        starts=jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
-        keys=jnp.stack([jax.random.fold_in(keys[index], 1) for index in seed]),
+        starts=jax.tree.map(each_rate, *starts),
+        keys=each_rate(*draws),
         rates=jnp.asarray(rate),
-        elbo=exact_elbo(joint, x),
+        elbo=elbo,
         steps=how.steps,
         every=how.every,
         draws=how.draws,
         num_draws=how.num_draws,
+        schedule=how.schedule,
         report=report,
     )
-    final = jax.vmap(lambda params: mean_field(joint, family, params, x))(jax.tree.map(jnp.float64, runs.params))
-    q = jax.tree.map(np.asarray, final)
-    dead = _is_dead(joint, family, data.num_obs, q)
-    return Replay(runs, seed, rate, q, dead, num_params(joint, starts[0]))
+    ends = jax.vmap(lambda params: mean_field(joint, family, jax.tree.map(jnp.float64, params), x))
+    q = jax.tree.map(np.asarray, ends(runs.params))
+    averaged = np.asarray(jax.vmap(elbo)(ends(runs.averaged)))
+    dead = _is_dead(joint, family, joint.num_obs(x), q)
+    seed = np.repeat(np.arange(len(keys)), num_rates)
+    return Replay(runs, seed, rate, q, averaged, dead, num_params(joint, starts[0]))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from avigap.data import DataSet
+from avigap.data import DataSet, nodes_with
 from avigap.files import read_tree, reading, write_tree
 from avigap.io import FactorizedResult
 from avigap.replay import Protocol, Replay, protocol
@@ -22,6 +22,7 @@ class Recorded(NamedTuple):
     ----------
     loss, elbo, seconds, compile_seconds : as of :class:`avigap.stochastic.Runs`
     seed, learning_rate, dead : (R,) of each run
+    elbo_averaged : (R,) ELBO of the averaged params in nats
     q : loc and scale of every latent at the end, (R, *shape)
     model, settings, num_obs : of the data
     family, protocol : of the method
@@ -36,6 +37,7 @@ class Recorded(NamedTuple):
     seed: np.ndarray
     learning_rate: np.ndarray
     dead: np.ndarray
+    elbo_averaged: np.ndarray
     q: xr.Dataset
     model: str
     settings: dict[str, Any]
@@ -49,42 +51,53 @@ class Recorded(NamedTuple):
 
 def write_replay(
     path: Path,
-    data: DataSet,
-    fvi: FactorizedResult,
+    data: Sequence[DataSet],
+    optima: Sequence[FactorizedResult],
     family: Mapping[str, Any],
     how: Protocol,
     seeds: Sequence[int],
-    played: Replay,
+    played: Sequence[Replay],
     inputs: Sequence[Path],
 ) -> None:
-    """Write the runs of one method: ``runs`` (their course), ``variational`` (where they ended)."""
-    course = {
-        "loss": (("run", "step"), played.runs.loss),
-        "elbo": (("run", "look"), played.runs.elbo),
-        "seconds": ("look", played.runs.seconds),
-        "seed": ("run", np.asarray(seeds)[played.seed]),
-        "learning_rate": ("run", played.learning_rate),
-        "dead": ("run", played.dead.astype(np.int8)),
-    }
-    attrs = {
-        **data.identity,
-        "num_obs": data.num_obs,
-        "family": json.dumps(dict(family), sort_keys=True),
-        "protocol": json.dumps(how._asdict(), sort_keys=True),
-        "compile_seconds": played.runs.compile_seconds,
-        "num_params": played.num_params[0],
-        **{name: float(fvi.stats[name]) for name in ("elbo", "elbo_local")},
-    }
-    ends = {
-        f"{part}_{site}": (("run", "obs")[: value.ndim], value)
-        for part, factors in zip(("loc", "scale"), played.q, strict=True)
-        for site, value in factors.items()
-    }
-    write_tree(path, "replay", {"/runs": xr.Dataset(course, attrs=attrs), "/variational": xr.Dataset(ends)}, inputs)
+    """Write the runs of one method on some data sets: ``runs`` (their course), ``variational`` (where they ended)."""
+    groups: dict[str, xr.Dataset] = {}
+    for each, fvi, own in zip(data, optima, played, strict=True):
+        course = {
+            "loss": (("run", "step"), own.runs.loss),
+            "elbo": (("run", "look"), own.runs.elbo),
+            "seconds": ("look", own.runs.seconds),
+            "seed": ("run", np.asarray(seeds)[own.seed]),
+            "learning_rate": ("run", own.learning_rate),
+            "elbo_averaged": ("run", own.elbo_averaged),
+            "dead": ("run", own.dead.astype(np.int8)),
+        }
+        attrs = {
+            **each.identity,
+            "num_obs": each.num_obs,
+            "family": json.dumps(dict(family), sort_keys=True),
+            "protocol": json.dumps(how._asdict(), sort_keys=True),
+            "compile_seconds": own.runs.compile_seconds,
+            "num_params": own.num_params[0],
+            **{name: float(fvi.stats[name]) for name in ("elbo", "elbo_local")},
+        }
+        groups[f"/{each.name}/runs"] = xr.Dataset(course, attrs=attrs)
+        groups[f"/{each.name}/variational"] = _ends(own)
+    write_tree(path, "replay", groups, inputs)
 
 
-def read_replay(path: Path) -> Recorded:
-    """Return the runs of a file.
+def _ends(played: Replay) -> xr.Dataset:
+    """Return loc and scale of every latent at the end of each run."""
+    return xr.Dataset(
+        {
+            f"{part}_{site}": (("run", "obs")[: value.ndim], value)
+            for part, factors in zip(("loc", "scale"), played.q, strict=True)
+            for site, value in factors.items()
+        }
+    )
+
+
+def read_replay(path: Path) -> list[Recorded]:
+    """Return the runs of a file, by data set.
 
     Raises
     ------
@@ -93,23 +106,28 @@ def read_replay(path: Path) -> Recorded:
     """
     tree = read_tree(path, "replay")
     with reading(path, "replay"):
-        runs, attrs = tree["runs"].to_dataset(), dict(tree["runs"].attrs)
-        how = check_settings("protocol", protocol, json.loads(attrs["protocol"]))
-        return Recorded(
-            loss=runs["loss"].values,
-            elbo=runs["elbo"].values,
-            seconds=runs["seconds"].values,
-            compile_seconds=float(attrs["compile_seconds"]),
-            seed=runs["seed"].values,
-            learning_rate=runs["learning_rate"].values,
-            dead=runs["dead"].values.astype(bool),
-            q=tree["variational"].to_dataset(),
-            model=str(attrs["model"]),
-            settings=json.loads(attrs["settings"]),
-            num_obs=int(attrs["num_obs"]),
-            family=json.loads(attrs["family"]),
-            protocol=protocol(**how),
-            elbo_fvi=float(attrs["elbo"]),
-            elbo_local=float(attrs["elbo_local"]),
-            num_params=int(attrs["num_params"]),
-        )
+        return [_read_node(node) for node in nodes_with(tree, "runs")]
+
+
+def _read_node(node: xr.DataTree) -> Recorded:
+    runs, attrs = node["runs"].to_dataset(), node["runs"].attrs
+    how = check_settings("protocol", protocol, json.loads(attrs["protocol"]))
+    return Recorded(
+        loss=runs["loss"].values,
+        elbo=runs["elbo"].values,
+        seconds=runs["seconds"].values,
+        compile_seconds=float(attrs["compile_seconds"]),
+        seed=runs["seed"].values,
+        learning_rate=runs["learning_rate"].values,
+        dead=runs["dead"].values.astype(bool),
+        elbo_averaged=runs["elbo_averaged"].values,
+        q=node["variational"].to_dataset(),
+        model=str(attrs["model"]),
+        settings=json.loads(attrs["settings"]),
+        num_obs=int(attrs["num_obs"]),
+        family=json.loads(attrs["family"]),
+        protocol=protocol(**how),
+        elbo_fvi=float(attrs["elbo"]),
+        elbo_local=float(attrs["elbo_local"]),
+        num_params=int(attrs["num_params"]),
+    )

@@ -84,6 +84,8 @@ def table_of(record: Recorded, mode: str, factorized: Recorded | None) -> pd.Dat
         "target_loss": target,
         "gap": gap[:, -1],
         "gap_per_obs": gap[:, -1] / record.num_obs,
+        "gap_late": gap[:, gap.shape[1] // 2 :].mean(axis=1),
+        "gap_averaged": record.elbo_fvi - record.elbo_averaged,
         "gap_lowest": np.fmin.reduce(gap, axis=1),
     }
     for column, tolerance in TOLERANCES.items():
@@ -114,7 +116,7 @@ def mark_best_rates(table: pd.DataFrame) -> pd.Series:
     The best has the least median number of steps to a gap of 0.02 nats per observation, runs that never get there
     counted as infinite; of equals the one whose median final gap is least.
     """
-    keys = ["replay", "method"]
+    keys = ["replay", "method", "num_obs"]
     score = table.fillna({"gap": np.inf}).groupby([*keys, "learning_rate"])[["steps_to_gap_2e2", "gap"]].median()
     best = score.sort_values(["steps_to_gap_2e2", "gap"]).reset_index().groupby(keys).learning_rate.first()
     wanted = best.loc[pd.MultiIndex.from_frame(table[keys])].to_numpy()

@@ -22,6 +22,7 @@ from avigap.errors import InputError
 from avigap.families import Family
 
 Draws = Literal["independent", "moments", "stratified"]
+Schedule = Literal["constant", "linear"]
 
 
 class Runs(NamedTuple):
@@ -32,6 +33,7 @@ class Runs(NamedTuple):
     loss : (R, steps) minus the estimate of the ELBO before each step, in nats
     elbo : (R, steps / every) ELBO after every so many steps, by the deterministic estimator, in nats
     params : of each run at the end, with a leading axis of length R
+    averaged : the mean of the params after every so many steps of the second half
     seconds : (steps / every,) wall time that all runs took together for so many steps
     compile_seconds : wall time of compiling them
     """
@@ -39,6 +41,7 @@ class Runs(NamedTuple):
     loss: np.ndarray
     elbo: np.ndarray
     params: Variational
+    averaged: Variational
     seconds: np.ndarray
     compile_seconds: float
 
@@ -66,11 +69,12 @@ def _advance(
     states: Any,
     keys: PRNGKeyArray,
     rates: Float[Array, " R"],
+    horizon: Float[Array, ""],
 ) -> tuple[Any, Float[Array, "R steps"]]:
-    """Return the optimiser's states after so many steps, and the losses before each."""
+    """Return the optimiser's states after so many steps, and the losses before each; rates reach 0 at ``horizon``."""
 
     def one(state: Any, key: PRNGKeyArray, rate: Array) -> tuple[Any, Array]:
-        optimiser = numpyro.optim.Adam(rate)
+        optimiser = numpyro.optim.Adam(lambda done: rate * (1 - done / horizon))
 
         def step(state: Any, _: None) -> tuple[Any, Array]:
             own = jax.random.fold_in(key, state[0])
@@ -99,6 +103,7 @@ def ascend_stochastically(
     every: int = 100,
     draws: Draws = "independent",
     num_draws: int = 100,
+    schedule: Schedule = "constant",
     report: Callable[[int, float], None] = lambda step, value: None,
 ) -> Runs:
     """Run Adam from R starts side by side.
@@ -113,6 +118,8 @@ def ascend_stochastically(
         What a run has reached, in nats; called on a q in float64 after every ``every`` steps.
     draws, num_draws
         ``"independent"`` draws, the ``"moments"`` of as many, or ``"stratified"`` ones (:mod:`avigap.draws`).
+    schedule
+        Of the learning rates: ``"constant"`` as published, or ``"linear"`` to zero at the last step.
     report
         Called with the step and the best ELBO so far.
 
@@ -126,21 +133,24 @@ def ascend_stochastically(
     if draws == "moments":
         check_moments(joint, x, num_draws)
     small = jax.tree.map(jnp.float32, (x, starts, rates))
+    horizon = jnp.float32(steps if schedule == "linear" else jnp.inf)
     states = jax.vmap(numpyro.optim.Adam(0.0).init)(small[1])
     reach = jax.jit(jax.vmap(lambda params: elbo(mean_field(joint, family, jax.tree.map(jnp.float64, params), x))))
-    losses, reached, seconds, start = [], [], [], time.perf_counter()
-    lowered = _advance.lower(joint, family, draws, num_draws, every, small[0], states, keys, small[2])
-    advance = lowered.compile()
-    compile_seconds = time.perf_counter() - start
+    losses, reached, seconds, averaged, start = [], [], [], small[1], time.perf_counter()
+    lowered = _advance.lower(joint, family, draws, num_draws, every, small[0], states, keys, small[2], horizon)
+    advance, compile_seconds = lowered.compile(), time.perf_counter() - start
     for done in range(every, steps + 1, every):
         start = time.perf_counter()
-        states, loss = jax.block_until_ready(advance(small[0], states, keys, small[2]))
+        states, loss = jax.block_until_ready(advance(small[0], states, keys, small[2], horizon))
         seconds.append(time.perf_counter() - start)
         params = jax.vmap(numpyro.optim.Adam(0.0).get_params)(states)
+        looks = max(1, (done - steps // 2) // every)  # of the second half, until now
+        averaged = jax.tree.map(lambda mean, now, n=looks: mean + (now - mean) / n, averaged, params)
         losses.append(np.asarray(loss))
         reached.append(np.asarray(reach(params)))
         report(done, float(np.nanmax(reached[-1], initial=-np.inf)))
-    return Runs(np.concatenate(losses, axis=1), np.stack(reached, axis=1), params, np.array(seconds), compile_seconds)
+    course = np.concatenate(losses, axis=1), np.stack(reached, axis=1)
+    return Runs(*course, params, averaged, np.array(seconds), compile_seconds)
 
 
 def published_start(

@@ -15,7 +15,7 @@ wildcard_constraints:
 
 def replayed(wildcards):
     """Experiment whose data a replay takes."""
-    return REPLAYS[wildcards.replay]["of"]
+    return REPLAYS[wildcards.replay]["of"]["experiment"]
 
 
 def seeds_of_part(wildcards):
@@ -50,7 +50,7 @@ rule replay:
     params:
         family=lambda w: as_json(REPLAYS[w.replay]["methods"][w.method]),
         protocol=lambda w: as_json(protocol_of(w)),
-        num_obs=lambda w: REPLAYS[w.replay]["num_obs"],
+        num_obs=lambda w: REPLAYS[w.replay]["of"]["num_obs"],
         seeds=seeds_of_part,
     shell:
         "NPROC={threads} python {input.script:q} --data {input.data:q} --fvi {input.fvi:q} --num-obs {params.num_obs:q}"
@@ -61,7 +61,7 @@ rule replay:
 rule summarise_replay:
     input:
         script="scripts/summarise_replay.py",
-        package=package_files("summarise_replay", *{f"models/{EXPERIMENTS[e['of']]['model']}" for e in REPLAYS.values()}),
+        package=package_files("summarise_replay", *{f"models/{EXPERIMENTS[e['of']['experiment']]['model']}" for e in REPLAYS.values()}),
         runs=RUNS,
     output:
         replay=f"{RESULTS}/replay.csv",
