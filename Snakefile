@@ -25,6 +25,7 @@ include: "workflow/rules/fit.smk"
 include: "workflow/rules/replay.smk"
 include: "workflow/rules/ledger.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/figures_replay.smk"
 
 
 localrules:
@@ -37,3 +38,4 @@ rule all:
         f"{RESULTS}/gap.csv",
         f"{RESULTS}/ledger.csv",
         FIGURE_FILES,
+        REPLAY_FIGURES,

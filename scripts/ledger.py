@@ -2,21 +2,10 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from avigap import cli, io
-from avigap.errors import InputError
-from avigap.files import check_input, check_output
+from avigap.files import check_output
 from avigap.ledger import judge_all, read_reference
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Return a table of results."""
-    check_input(path)
-    try:
-        return pd.read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV file") from error
+from avigap.tables import read_table
 
 
 def main() -> None:

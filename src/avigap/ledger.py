@@ -94,6 +94,18 @@ def read_reference(path: Path, schema_path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def published_medians(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the published medians of iterations to 1 %, by replay and method."""
+    found = {}
+    for row in rows:
+        measure = row.get("measure", {})
+        where = measure.get("where", {})
+        is_median = measure.get("statistic") == "median" and str(measure.get("column", "")).startswith("it_1")
+        if is_median and {"replay", "method"} <= set(where) and not {"over", "minus"} & set(measure):
+            found[where["replay"], where["method"]] = float(row["published"])
+    return found
+
+
 def select(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> np.ndarray:
     """Return the values that a measure asks for, empty if the table is absent or has no such row.
 

@@ -7,6 +7,9 @@ RUNS = [
 ]
 
 
+MODELS_REPLAYED = sorted({f"models/{EXPERIMENTS[entry['of']['experiment']]['model']}" for entry in REPLAYS.values()})
+
+
 wildcard_constraints:
     replay=any_of(REPLAYS),
     method=any_of({method for entry in REPLAYS.values() for method in entry["methods"]}),
@@ -61,7 +64,7 @@ rule replay:
 rule summarise_replay:
     input:
         script="scripts/summarise_replay.py",
-        package=package_files("summarise_replay", *{f"models/{EXPERIMENTS[e['of']['experiment']]['model']}" for e in REPLAYS.values()}),
+        package=package_files("summarise_replay", *MODELS_REPLAYED),
         runs=RUNS,
     output:
         replay=f"{RESULTS}/replay.csv",

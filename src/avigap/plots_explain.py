@@ -1,0 +1,227 @@
+"""Figures that explain published numbers: the printed example, the noise floor, the missed mode, times, parts."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from avigap.convergence import median_of
+from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled
+from avigap.plots_replay import method_looks
+
+PRINTED, CORRECT, SINGLE = PALETTE[1], PALETTE[0], PALETTE[2]
+
+
+@styled
+def hmm_example(table: pd.DataFrame) -> Figure:
+    """Draw posterior means by both matrices (Figure 8), their eigenvalues, and a counter-example that is one."""
+    fig, axes = panels(4, 2, 2.6)
+    means, eigenvalues = (table[table.quantity == quantity] for quantity in ("mean", "eigenvalue"))
+    for case, color, label in (("printed", PRINTED, "matrix as printed"), ("correct", CORRECT, "matrix of the model")):
+        own = means[(means.case == case) & (means["index"] > 0)]
+        axes[0].plot(own["index"], own.value, "o-", color=color, markersize=2.5, linewidth=0.8, label=label)
+        own = eigenvalues[eigenvalues.case == case]
+        below = int((own.value < 0).sum())
+        axes[1].plot(own["index"] + 1, own.value, color=color, label=f"{label}: {below} negative")
+    axes[0].set(xlabel="n", ylabel="posterior mean of z_n", title="Figure 8: data x_1 = .. = x_N = 1")
+    axes[0].set_ylim(-0.5, 5.9)
+    axes[0].legend(loc="upper right")
+    axes[1].axhline(0, color=GREY, linewidth=0.8)
+    axes[1].set(xlabel="rank", ylabel="eigenvalue", title="a precision matrix has no negative eigenvalue")
+    axes[1].legend(loc="upper left")
+    own = means[(means.case == "one_datum") & (means["index"] > 0)]
+    middle = int(own["index"].iloc[own.value.argmax()])
+    near = own[(own["index"] - middle).abs() <= 8]
+    axes[2].plot(near["index"], near.value, "o-", color=SINGLE, markersize=3, linewidth=0.8)
+    axes[2].set(xlabel="n", ylabel="posterior mean of z_n", title=f"a valid example: x_{middle} = 1, all others 0")
+    gaps = table[table.quantity == "gap"]
+    own = gaps[gaps.case == "one_datum"]
+    axes[3].plot(own["index"], own.value, "o-", color=SINGLE, label="one datum")
+    log_axes(axes[3], "y")
+    axes[3].set(xlabel="half-width h of the window", ylabel="gap (nats)", title="what any function of the window loses")
+    fig.suptitle("The hidden Markov example: the printed one is none, and one that is")
+    return fig
+
+
+def noise_law(num_obs: np.ndarray, rate: float, num_draws: int, curvature: float) -> np.ndarray:
+    """Return the excess loss in nats at which Adam with a constant rate holds F-VI of the linear model.
+
+    Near an optimum Adam moves a parameter with curvature h by -rate (h offset + s xi) / s, where s is the standard
+    deviation of its gradient's noise: a stationary variance of rate s / (2 h), hence an excess of rate s / 4 for each
+    parameter. For loc of z_n s is (curvature / D)^1/2, for log scale (2 / D)^1/2, with D draws; q(theta), two
+    parameters of 2 N + 2, is left out.
+    """
+    return num_obs * rate / 4 * ((curvature / num_draws) ** 0.5 + (2 / num_draws) ** 0.5)
+
+
+@styled
+def noise_floor(table: pd.DataFrame, curvature: float) -> Figure:
+    """Draw the excess loss of constant, decaying and averaged Adam from the optimum, against N and learning rate."""
+    constant, decay = (table[table.replay == name] for name in ("linear_noise", "linear_noise_decay"))
+    fig, axes = panels(2, 2, 3.3)
+    rates = sorted(constant.learning_rate.unique())
+    for index, rate in enumerate(rates):
+        for method, marker in (("factorized", "D"), ("degree_1", "o")):
+            own = constant[(constant.learning_rate == rate) & (constant.method == method)].sort_values("num_obs")
+            axes[0].plot(own.num_obs, own.gap_late, marker, color=PALETTE[index], linestyle="none")
+        sizes = np.array(sorted(constant.num_obs.unique()), float)
+        law = noise_law(sizes, rate, int(constant.num_draws.iloc[0]), curvature)
+        axes[0].plot(sizes, law, color=PALETTE[index], linewidth=1.0)
+    log_axes(axes[0])
+    axes[0].set(xlabel="number of observations N", ylabel="excess over the optimum (nats)", title="constant rate")
+    handles = [Line2D([], [], color=PALETTE[i], label=f"rate {rate:g}") for i, rate in enumerate(rates)]
+    handles += [
+        Line2D([], [], color=GREY, marker="D", linestyle="none", label="F-VI, 2 N + 2 parameters"),
+        Line2D([], [], color=GREY, marker="o", linestyle="none", label="A-VI of degree 1, 5 parameters"),
+        Line2D([], [], color=GREY, label="N rate/4 (noise of both gradients)"),
+    ]
+    largest = constant.num_obs.max()
+    for method, marker in (("factorized", "D"), ("degree_1", "o")):
+        for label, own, column, color in (
+            ("constant", constant, "gap_late", PALETTE[1]),
+            ("averaged over the second half", constant, "gap_averaged", PALETTE[0]),
+            ("decayed to zero", decay, "gap", PALETTE[2]),
+        ):
+            line = own[(own.num_obs == largest) & (own.method == method)].sort_values("learning_rate")
+            style = "-" if method == "factorized" else ":"
+            axes[1].plot(line.learning_rate, line[column], style + marker, color=color, label=f"{label}, {method}")
+    log_axes(axes[1])
+    axes[1].set(xlabel="learning rate", title=f"N = {largest:,}: what removes it")
+    axes[1].legend(fontsize=6.5)
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    fig.suptitle("Adam's noise floor grows with the number of parameters: F-VI pays for 2 N of them")
+    return fig
+
+
+@styled
+def missed_mode(starts: pd.DataFrame, replay: pd.DataFrame, gap: pd.DataFrame) -> Figure:
+    """Draw what F-VI reaches from many starts and with few draws, and what networks reach, against the optimum.
+
+    ``gap`` has the rows of ``gap.csv`` of networks on the same data.
+    """
+    fig, axes = panels(3, 3, 4.0)
+    missed = float(starts.gap[starts.start == "loc 0, scale 1"].min())
+    names = list(starts.start.unique())
+    for y, name in enumerate(names):
+        own = starts[starts.start == name]
+        axes[0].plot(np.maximum(own.gap, 1e-3), np.full(len(own), y), "o", color=PALETTE[0], markersize=4)
+        axes[0].text(3e5, y, f"{own.found.mean():.0%}", va="center", fontsize=6.5)
+    axes[0].set_yticks(range(len(names)), names, fontsize=6.5)
+    axes[0].set(title="F-VI by Newton's method, by start\n(right: far modes found)", xscale="log", xlim=(5e-4, 2e5))
+    draws = replay[replay.replay.str.startswith("nonlinear_draws") & (replay.method == "factorized")]
+    labels = []
+    for y, (_, own) in enumerate(draws.groupby(["num_draws", "learning_rate"])):
+        axes[1].plot(own.gap, np.full(len(own), y), "o", color=PALETTE[1], markersize=4)
+        number, rate = own.num_draws.iloc[0], own.learning_rate.iloc[0]
+        labels.append(f"{number} draw{'s' * (number > 1)}, rate {rate:g}")
+    axes[1].set_yticks(range(len(labels)), labels, fontsize=6.5)
+    axes[1].set(title="F-VI by Adam\nby number of draws", xscale="log", xlim=(50, 2e5))
+    for y, (_, row) in enumerate(gap.iterrows()):
+        plain = row.gap + row.optimization_gap_per_obs * row.num_obs
+        axes[2].plot(row.gap, y, "o", color=PALETTE[2], markersize=5)
+        axes[2].plot(plain, y, "o", color=PALETTE[2], markerfacecolor="white", markersize=5)
+    axes[2].set_yticks(range(len(gap)), list(gap.family), fontsize=6.5)
+    axes[2].set(title="A-VI: best start (full)\nand plain start (hollow)", xscale="log", xlim=(0.05, 2e5))
+    for ax in axes:
+        ax.axvline(missed, color=GREY, linewidth=0.8)
+        ax.set_xlabel("gap to the certified optimum (nats)")
+        ax.invert_yaxis()
+    fig.suptitle(f"The missed mode: who finds what a local method loses ({missed:.0f} nats, grey line)")
+    return fig
+
+
+@styled
+def nan_rule(table: pd.DataFrame) -> Figure:
+    """Draw iterations to 1 % by the published rule, which takes NaN for convergence, and by the honest one."""
+    fig, axes = panels(1, 1, 3.4)
+    ax, methods, top = axes[0], list(table.method.unique()), table.steps.max() * 1.6
+    for x, method in enumerate(methods):
+        own = table[table.method == method]
+        honest, broken = own.it_1_honest.fillna(np.inf).to_numpy(), np.isfinite(own.nan_at.fillna(np.inf))
+        shown = np.where(np.isfinite(honest), honest, top)
+        ax.plot(np.full(len(own), x + 0.15), shown, "o", color=PALETTE[0], markersize=3.5, alpha=0.7)
+        ax.plot(np.full(len(own), x - 0.15), own.it_1, "o", color=PALETTE[1], markersize=3.5, alpha=0.7)
+        ax.plot(np.full(broken.sum(), x - 0.15), own.it_1[broken], "x", color=BLACK, markersize=7)
+        for shift, column, color in ((-0.15, own.it_1.to_numpy(), PALETTE[1]), (0.15, honest, PALETTE[0])):
+            middle = min(median_of(np.where(np.isnan(column), np.inf, column)).value, top)
+            ax.plot(x + shift, middle, "_", color=color, markersize=16, markeredgewidth=2)
+    ax.axhline(top, color=GREY, linewidth=0.8, linestyle=":")
+    ax.text(-0.45, top, "never", va="bottom", fontsize=7, color=GREY)
+    log_axes(ax, "y")
+    ax.set_xticks(range(len(methods)), methods)
+    ax.set_ylabel("iterations to 1 % of F-VI's loss")
+    handles = [
+        Line2D([], [], color=PALETTE[1], marker="o", label="published rule, bar: median"),
+        Line2D([], [], color=PALETTE[0], marker="o", label="honest rule, bar: median"),
+        Line2D([], [], color=BLACK, marker="x", linestyle="none", label="NaN, converged by the published rule"),
+    ]
+    fig.legend(handles=handles, loc="outside lower center", ncols=3)
+    seeds = table.groupby("method").seed.nunique()
+    fig.suptitle(f"NaN as convergence: nonlinear model as coded, {seeds.min()} to {seeds.max()} seeds of each width")
+    return fig
+
+
+@styled
+def time_to_gap(table: pd.DataFrame) -> Figure:
+    """Draw steps and seconds to a gap of 0.02 nats per observation against N, at each method's best rate."""
+    fair = table[(table["mode"] == "fair") & table.is_best_rate & (table.steps > 500)]
+    names = [name for name, own in fair.groupby("replay", sort=False) if own.num_obs.nunique() > 1]
+    looks = method_looks(table)
+    fig, axes = panels(3 * len(names), 3, 2.8)
+    for row, name in enumerate(names):
+        own = fair[fair.replay == name]
+        own = own.assign(seconds=own.steps_to_gap_2e2 * own.seconds_per_step / own.runs_together)
+        columns = (("steps_to_gap_2e2", "steps"), ("seconds", "seconds without compilation"))
+        for column, (value, label) in enumerate((*columns, ("compile_seconds", "seconds of compilation"))):
+            ax = axes[3 * row + column]
+            for method, group in own.groupby("method", sort=False):
+                line = group.groupby("num_obs")[value].apply(lambda t: median_of(t.to_numpy()).value)
+                look = looks[own.model.iloc[0], str(method)]
+                y = line.where(np.isfinite(line))
+                ax.plot(line.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
+            log_axes(ax)
+            ax.set(ylabel=label, title=f"{own.model.iloc[0]}")
+        axes[3 * row + 2].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    label_outer(axes, 3, "number of observations N", "steps")
+    fig.suptitle("Time to a gap of 0.02 nats per observation, plain starts, each method at its best rate")
+    return fig
+
+
+PARTS = {
+    "approximation_gap": ("approximation: log evidence - F-VI", PALETTE[0]),
+    "amortization_gap": ("amortization: F-VI - best A-VI", PALETTE[1]),
+    "optimization_gap": ("optimization: best - plain start", PALETTE[2]),
+    "generalization_gap": ("generalization: held out - training", PALETTE[3]),
+}
+
+
+@styled
+def gap_decomposition(table: pd.DataFrame) -> Figure:
+    """Stack the parts of what each fit loses against the log evidence, by experiment and family; Pareto's k beside."""
+    names = list(table.experiment.unique())
+    fig, axes = panels(len(names), 2, 2.5)
+    for ax, name in zip(axes, names, strict=True):
+        own = table[table.experiment == name].reset_index(drop=True)
+        _draw_parts(ax, own)
+        first = own.iloc[0]
+        ax.set_title(f"{name}, N = {first.num_obs:,}\nPareto k of F-VI {first.pareto_k_fvi:.2f}")
+    label_outer(axes, 2, "nats per observation", "")
+    handles: list[Patch | Line2D] = [Patch(color=color, label=label) for label, color in PARTS.values()]
+    fig.legend(handles=handles, loc="outside lower center", ncols=2)
+    fig.suptitle("What a fitted q loses against the log evidence, and where (number: its Pareto k)")
+    return fig
+
+
+def _draw_parts(ax: Axes, own: pd.DataFrame) -> None:
+    left = np.zeros(len(own))
+    for part, (_, color) in PARTS.items():
+        size = np.clip(own[part].fillna(0.0).to_numpy(float), 0.0, None)
+        ax.barh(np.arange(len(own)), size, left=left, color=color, height=0.7, linewidth=0)
+        left += size
+    for y, (end, k) in enumerate(zip(left, own.pareto_k, strict=True)):
+        ax.text(end, y, f" {k:.2f}" if np.isfinite(k) else " inf", va="center", fontsize=7, color=BLACK)
+    ax.set_yticks(np.arange(len(own)), own.family)
+    ax.set_xlim(0, left.max() * 1.15)
+    ax.invert_yaxis()
