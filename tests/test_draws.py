@@ -11,6 +11,7 @@ from scipy.stats import kstest, norm
 
 from avigap import draws
 from avigap.core import MeanField, latent_shapes
+from avigap.draws import check_strata, elbo_estimate, independent_points, stratified_points
 from avigap.errors import InputError
 from avigap.guide import mean_field_guide
 
@@ -107,3 +108,36 @@ def test_chi_variables_are_at_the_quantiles_of_normals(freedom):
 def test_where_few_points_cannot_stand_for_many_draws_a_sentence_says_why(name, num_draws, words):
     with pytest.raises(InputError, match=words):
         draws.check_moments(bound(name), jnp.asarray(data(name, {}, NUM_OBS)), num_draws)
+
+
+def test_strata_are_normal_draws_of_which_each_stratum_has_one():
+    joint, number = bound("linear"), 8
+    draw = jax.jit(jax.vmap(lambda key: stratified_points(joint, 50, number, key)))
+    points = draw(jax.random.split(jax.random.key(0), 400))
+    assert set(points) == {"theta", "z"}
+    for values in points.values():
+        quantile = norm.cdf(np.asarray(values, float)).reshape(400, number, -1)
+        place = np.sort(quantile, axis=1) * number - np.arange(number)[:, None]
+        assert place.min() > -1e-4 and place.max() < 1 + 1e-4
+        assert kstest(quantile[:, 3, 0], "uniform").pvalue > 1e-3
+    assert np.abs(points["theta"].mean(axis=1)).max() < 1e-5
+
+
+@pytest.mark.parametrize(("model", "part"), [("linear", 0.4), ("nonlinear", 0.6)])
+def test_strata_leave_a_part_of_the_variance(model, part):
+    """A small one of a smooth integrand; a row of the nonlinear model far from its data is all tail."""
+    joint, x = bound(model), jnp.asarray(data(model, {}, 200))
+    q = MeanField({"theta": jnp.zeros(()), "z": jnp.zeros(200)}, {"theta": jnp.full((), 0.05), "z": jnp.full(200, 0.4)})
+
+    def spread(draw):
+        estimate = jax.jit(jax.vmap(lambda key: elbo_estimate(joint, x, q, draw(joint, 200, 16, key))))
+        values = np.asarray(estimate(jax.random.split(jax.random.key(1), 400)))
+        return values.mean(), values.std()
+
+    (plain, noise), (strata, less) = spread(independent_points), spread(stratified_points)
+    assert abs(plain - strata) < 4 * noise / 20 and less < part * noise
+
+
+def test_strata_of_coupled_latents_are_refused():
+    with pytest.raises(InputError, match="stratified draws need a log joint that is a sum over observations"):
+        check_strata(bound("hmm"), jnp.zeros(5))

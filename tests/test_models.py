@@ -15,6 +15,7 @@ from avigap import models
 from avigap.core import Model, bind, latent_shapes, log_joint, log_rows, require_float64, simulate, simulate_many
 from avigap.errors import InputError
 from avigap.models import published_loss
+from avigap.models.nonlinear import sin_cos
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -200,3 +201,16 @@ def test_data_sets_drawn_side_by_side_are_those_drawn_alone(name, settings):
         assert np.array_equal(np.asarray(together[index]), np.asarray(x))
         assert all(np.array_equal(np.asarray(latents[site][index]), np.asarray(own[site])) for site in own)
     assert len({float(x[-1]) for x in together}) == 3
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 3e-6), (np.float64, 4e-15)])
+def test_sine_and_cosine_are_accurate_and_differentiable(dtype, error):
+    z = jnp.asarray(np.random.default_rng(0).normal(scale=15, size=20_000).astype(dtype))
+    sine, cosine = jax.jit(sin_cos)(z)
+    assert sine.dtype == cosine.dtype == dtype
+    exact = np.asarray(z, np.float64)
+    assert np.abs(np.asarray(sine, np.float64) - np.sin(exact)).max() < error
+    assert np.abs(np.asarray(cosine, np.float64) - np.cos(exact)).max() < error
+    slope = jax.vmap(jax.grad(lambda v: sin_cos(v)[0]))(z[:50])
+    bend = jax.vmap(jax.grad(jax.grad(lambda v: sin_cos(v)[1])))(z[:50])
+    assert np.allclose(slope, np.cos(exact[:50]), atol=error) and np.allclose(bend, -np.cos(exact[:50]), atol=error)

@@ -42,21 +42,34 @@ def independent_points(joint: Joint, num_obs: int, num_draws: int, key: PRNGKeyA
 def stratified_points(joint: Joint, num_obs: int, num_draws: int, key: PRNGKeyArray) -> Latents:
     """Return draws of which each latent has one in each of ``num_draws`` strata of equal probability.
 
-    Each draw of each latent is standard normal, and draws of two latents are independent up to the strata: shared ones
-    take them in random order. Of the z_n, the place inside the stratum moves on by the golden ratio from one n to the
-    next, so that the errors of a sum over n cancel rather than add up.
+    Every draw is standard normal. A shared latent has the strata in random order, and in each the mirror image of its
+    place in the opposite one, so that its mean is zero. The quantiles of z_n move on by the golden ratio from one n to
+    the next, so that the errors of a sum over n cancel rather than add up: two z_n are *not* independent, and terms
+    that couple them would be biased.
     """
     site, strata = joint.local[0], jnp.arange(num_draws, dtype=jnp.float32)
     keys = jax.random.split(key, len(joint.shared) + 1)
-    golden = np.arange(num_obs) * ((5**0.5 - 1) / 2) % 1
-    place = (jax.random.uniform(keys[0], (), jnp.float32) + golden.astype(np.float32)) % 1
-    uniform = {site: (strata[:, None] + place) / num_draws}
+    golden = (np.arange(num_obs) * ((5**0.5 - 1) / 2) % 1).astype(np.float32)
+    quantiles = {site: (strata[:, None] / num_draws + jax.random.uniform(keys[0], (), jnp.float32) + golden) % 1}
     for name, own in zip(joint.shared, keys[1:], strict=True):
         order, inside = jax.random.split(own)
-        uniform[name] = (
-            jax.random.permutation(order, strata) + jax.random.uniform(inside, (), jnp.float32)
-        ) / num_draws
-    return {name: jax.scipy.special.ndtri(jnp.clip(u, 1e-7, 1 - 1e-7)) for name, u in uniform.items()}
+        within = jax.random.uniform(inside, (), jnp.float32)
+        lower = strata < num_draws // 2
+        mirrored = jnp.where(lower, strata + within, strata + 1 - within)
+        quantiles[name] = jax.random.permutation(order, mirrored) / num_draws
+    return {name: jax.scipy.special.ndtri(jnp.clip(u, 1e-7, 1 - 1e-7)) for name, u in quantiles.items()}
+
+
+def check_strata(joint: Joint, x: Array) -> None:
+    """Raise unless :func:`stratified_points` give an unbiased estimate for a joint.
+
+    Raises
+    ------
+    InputError
+        If the log joint is not a sum over observations given the shared latents.
+    """
+    if not (found := supports("gauss_hermite", joint, x)).ok:
+        raise InputError(f"stratified draws need a log joint that is a sum over observations: {found.reason}")
 
 
 def check_moments(joint: Joint, x: Array, num_draws: int) -> None:

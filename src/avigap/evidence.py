@@ -121,4 +121,4 @@ def pareto_k(joint: Joint, x: Array, q: MeanField, key: PRNGKeyArray, num_draws:
     ratios = np.asarray(jax.lax.map(log_weight, jnp.arange(num_draws)))
     if not np.isfinite(ratios).all():
         return float("inf")
-    return float(array_stats.psislw(ratios[None], axis=[-2, -1])[1])
+    return float(array_stats.psislw(-ratios[None], axis=[-2, -1])[1])  # it takes log likelihoods, minus log weights

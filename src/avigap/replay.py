@@ -149,7 +149,7 @@ def _start(how: Start, problem: Problem, family: Family, key: PRNGKeyArray) -> V
     return published_start(joint, family, x, key, "uniform" if how == "published_uniform" else "normal")
 
 
-def _is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndarray:
+def is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndarray:
     """Return of each of R runs whether loc is the same at all positions that an inference function serves."""
     site = joint.local[0]
     if family.init is None or family.infer is None:
@@ -207,6 +207,6 @@ def replay(
     ends = jax.vmap(lambda params: mean_field(joint, family, jax.tree.map(jnp.float64, params), x))
     q = jax.tree.map(np.asarray, ends(runs.params))
     averaged = np.asarray(jax.vmap(elbo)(ends(runs.averaged)))
-    dead = _is_dead(joint, family, joint.num_obs(x), q)
+    dead = is_dead(joint, family, joint.num_obs(x), q)
     seed = np.repeat(np.arange(len(keys)), num_rates)
     return Replay(runs, seed, rate, q, averaged, dead, num_params(joint, starts[0]))

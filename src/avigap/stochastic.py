@@ -17,7 +17,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from avigap.amortize import Variational, initial, mean_field
 from avigap.core import Joint, MeanField
-from avigap.draws import check_moments, draw_moments, elbo_estimate, independent_points, points_with, stratified_points
+from avigap.draws import (
+    check_moments,
+    check_strata,
+    draw_moments,
+    elbo_estimate,
+    independent_points,
+    points_with,
+    stratified_points,
+)
 from avigap.errors import InputError
 from avigap.families import Family
 
@@ -126,12 +134,14 @@ def ascend_stochastically(
     Raises
     ------
     InputError
-        If ``every`` does not divide ``steps``, or moments cannot stand for the draws.
+        If ``every`` does not divide ``steps``, or the joint does not allow this kind of draws.
     """
     if steps % every:
         raise InputError(f"steps must be a multiple of every = {every}, got {steps}")
     if draws == "moments":
         check_moments(joint, x, num_draws)
+    if draws == "stratified":
+        check_strata(joint, x)
     small = jax.tree.map(jnp.float32, (x, starts, rates))
     horizon = jnp.float32(steps if schedule == "linear" else jnp.inf)
     states = jax.vmap(numpyro.optim.Adam(0.0).init)(small[1])

@@ -1,0 +1,189 @@
+"""The ledger: verdicts follow from results, and change with them; the reference file is complete and well-formed."""
+
+import csv
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from avigap.errors import InputError
+from avigap.ledger import COLUMNS, STATISTICS, TABLES, VERDICTS, agrees, judge, judge_all, measure_of, read_reference
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE, SCHEMA = ROOT / "reference/ledger.yaml", ROOT / "workflow/schemas/ledger.schema.yaml"
+ROWS = read_reference(REFERENCE, SCHEMA)
+TABLE = pd.DataFrame(
+    {
+        "replay": ["coded"] * 3 + ["fair"] * 3,
+        "method": ["a"] * 2 + ["b"] + ["a"] * 2 + ["b"],
+        "it": [10.0, 30.0, 5.0, 6.0, 8.0, 7.0],
+        "loss": [1.0, 3.0, np.inf, np.nan, -2.0, -np.inf],
+    }
+)
+TABLES_HERE = {"replay": TABLE}
+
+
+def measure(column="it", statistic="median", where=None, **rest):
+    return {"table": "replay", "where": where or {"replay": "coded"}, "column": column, "statistic": statistic, **rest}
+
+
+def row(published, tolerance, **rest):
+    base = {"id": "x", "source": "s", "claim": "c", "mode": "as_coded", "command": "none", "published": published}
+    return base | {"tolerance": tolerance | {"why": "w"}, "measure": measure()} | rest
+
+
+@pytest.mark.parametrize(
+    ("asked", "number"),
+    [
+        (measure(), 10.0),
+        (measure(where={"replay": ["coded", "fair"], "method": "a"}), 9.0),
+        (measure("loss", "count_finite", {"method": ["a", "b"]}), 3.0),
+        (measure("loss", "count_negative", {"method": ["a", "b"]}), 2.0),
+        (measure("it", "range"), 25.0),
+        (measure("it", "value", {"replay": "coded", "method": "b"}), 5.0),
+        (measure("it", "min", {"method": "a"}, over={"where": {"method": "b"}}), 6 / 5),
+        (measure("it", "max", {"method": "a"}, minus={"where": {"method": "b"}, "statistic": "min"}), 25.0),
+        (measure(where={"replay": "absent"}), None),
+        (measure(over={"where": {"replay": "absent"}}), None),
+    ],
+)
+def test_a_measure_selects_and_summarises(asked, number):
+    assert measure_of(asked, TABLES_HERE) == number
+
+
+def test_a_median_counts_nan_and_infinity_as_never():
+    assert measure_of(measure("loss"), TABLES_HERE) == 3.0
+    assert measure_of(measure("loss", where={"replay": "fair"}), TABLES_HERE) == -2.0
+    assert measure_of(measure("loss", where={"method": "b", "replay": "coded"}), TABLES_HERE) == np.inf
+    assert np.isnan(measure_of(measure("it", "value"), TABLES_HERE))  # three rows are no single value
+
+
+@pytest.mark.parametrize(
+    ("published", "tolerance", "measured", "stands"),
+    [
+        (10.0, {"absolute": 1.0}, 11.0, True),
+        (10.0, {"absolute": 1.0}, 11.1, False),
+        (10.0, {"relative": 0.2}, 8.0, True),
+        (10.0, {"relative": 0.2}, 7.9, False),
+        (10.0, {"spread": 0.5}, 14.2, True),
+        (10.0, {"spread": 0.5}, 14.3, False),
+        (10.0, {"relation": "at_least"}, 10.0, True),
+        (10.0, {"relation": "at_least"}, 9.9, False),
+        (10.0, {"relation": "at_least", "absolute": 0.2}, 9.9, True),
+        (10.0, {"relation": "at_most"}, 10.1, False),
+        (np.inf, {"relative": 0.5}, np.inf, True),
+        (np.inf, {"relative": 0.5}, 1e300, False),
+        (10.0, {"relative": 0.5}, np.inf, False),
+        (10.0, {"absolute": np.inf}, np.nan, False),
+    ],
+)
+def test_agreement_is_within_the_tolerance(published, tolerance, measured, stands):
+    assert agrees({"published": published, "tolerance": tolerance, "spread": [9.0, 12.5]}, measured) is stands
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"),
+    [
+        (row(10.0, {"absolute": 0.1}), "reproduced"),
+        (row(11.0, {"absolute": 0.1}, cause="why"), "differs"),
+        (row(10.0, {"absolute": 0.1}, unavailable="lost"), "cannot be"),
+        (row(None, {"absolute": 0.1}), "untested in the paper, now measured"),
+        (row(10.0, {"absolute": 0.1}, measure=measure(where={"replay": "absent"})), "not run"),
+        (row(10.0, {"absolute": 0.1}, without={"where": {"replay": "fair"}}, defect="d", cause="why"), "artefact"),
+        (row(7.0, {"absolute": 0.1}, without={"where": {"replay": "fair"}}, defect="d", cause="why"), "differs"),
+        (row(10.0, {"absolute": 9.0}, without={"where": {"replay": "fair"}}, defect="d", cause="why"), "reproduced"),
+        (row(10.0, {"absolute": 0.1}, without={"where": {"replay": "gone"}}, defect="d", cause="why"), "reproduced"),
+    ],
+)
+def test_the_verdict_follows_from_the_results(asked, verdict):
+    found = judge(asked, TABLES_HERE)
+    assert found["verdict"] == verdict and set(found) >= set(COLUMNS[:11])
+    assert (found["cause"] is None) == (verdict in ("reproduced", "untested in the paper, now measured"))
+
+
+def test_an_absent_table_is_not_run_and_an_unknown_one_refused():
+    absent = row(1.0, {"absolute": 1.0}, measure=measure() | {"table": "gap"})
+    assert judge(absent, TABLES_HERE)["verdict"] == "not run"
+    with pytest.raises(InputError, match="unknown table of results 'gaps'"):
+        judge(row(1.0, {}, measure=measure() | {"table": "gaps"}), TABLES_HERE)
+    with pytest.raises(InputError, match="unknown column of table 'replay' 'its'"):
+        judge(row(1.0, {}, measure=measure("its")), TABLES_HERE)
+
+
+def test_changing_a_result_file_changes_the_verdict(tmp_path, monkeypatch):
+    """Through the program, on the reference file itself: each row of one table is moved away and back."""
+    names = ["authors"]
+    paths = {name: tmp_path / f"{name}.csv" for name in names}
+    source = list(csv.reader((ROOT / "reference/authors.csv").read_text(encoding="utf-8").splitlines()))
+
+    def verdicts(table):
+        with paths["authors"].open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows(table)
+        output = tmp_path / "ledger.csv"
+        arguments = ["--reference", REFERENCE, "--schema", SCHEMA, "--tables", paths["authors"], "--output", output]
+        monkeypatch.setattr(sys, "argv", ["ledger.py", *map(str, arguments)])
+        runpy.run_path(str(ROOT / "scripts/ledger.py"), run_name="__main__")
+        return pd.read_csv(output).set_index("id").verdict
+
+    before = verdicts(source)
+    assert before["bnn-wall"] == "reproduced" and before["bnn-ratio-64"] == "differs"
+    column = source[0].index("value")
+    moved = [list(line) for line in source]
+    for line in moved[1:]:
+        line[column] = {"bnn_wall_saving": "0.1", "bnn_epochs": line[column]}.get(line[0], line[column])
+        if line[:2] == ["bnn_epochs", "factorized"]:
+            line[column] = "5000"
+    after = verdicts(moved)
+    assert after["bnn-wall"] == "differs" and after["bnn-ratio-64"] == "reproduced"
+    assert (before.drop(["bnn-wall"]) == after.drop(["bnn-wall"])).sum() == len(before) - 4
+
+
+def test_the_reference_file_names_only_what_exists():
+    assert len(ROWS) >= 60 and len({each["id"] for each in ROWS}) == len(ROWS)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    methods = {name: set(entry["methods"]) for name, entry in config["replays"].items()}
+    families = {name: set(entry["families"]) for name, entry in config["experiments"].items()}
+    for each in ROWS:
+        measures = [each[key] for key in ("measure",) if key in each]
+        for asked in measures:
+            assert asked["table"] in TABLES and asked["statistic"] in STATISTICS, each["id"]
+            where = asked.get("where", {})
+            if asked["table"] in ("replay", "full_replay"):
+                wanted = where["method"] if isinstance(where["method"], list) else [where["method"]]
+                assert set(wanted) <= methods[where["replay"]], each["id"]
+            if asked["table"] == "gap" and "family" in where:
+                assert where["family"] in families[where["experiment"]], each["id"]
+
+
+def test_every_claim_that_must_be_judged_is_there():
+    claims = " ".join(each["claim"] for each in ROWS)
+    for words in ("order of magnitude", "2 to 3 times less", "does not grow with N", "not enough", "Figure 8", "NaN"):
+        assert words in claims
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "linear-slope", "claim": "twice"}, "the id 'linear-slope' is given 2 times"),
+        ({"id": "new", "claim": "c", "tolerance": "loose", "published": 1.0}, "unknown tolerance of row 'new' 'loose'"),
+        ({"id": "new", "claim": "c", "verdict": "reproduced"}, "verdict"),
+        ({"id": "new", "claim": "c", "defect": "d"}, "cause"),
+    ],
+)
+def test_a_reference_file_that_does_not_fit_is_refused(tmp_path, change, message):
+    content = yaml.safe_load(REFERENCE.read_text(encoding="utf-8"))
+    content["groups"][0]["rows"].append(change)
+    path = tmp_path / "ledger.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_reference(path, SCHEMA)
+
+
+def test_the_table_has_the_promised_columns_and_verdicts():
+    ledger = judge_all(ROWS, {"authors": pd.read_csv(ROOT / "reference/authors.csv")})
+    assert list(ledger.columns[:11]) == COLUMNS[:11] and len(ledger) == len(ROWS)
+    assert set(ledger.verdict) <= set(VERDICTS)
