@@ -46,7 +46,7 @@ def test_runs_have_the_distribution_of_numpyros(name, config, draws):
     start = published_start(joint, family, x, jax.random.key(5))
     keys = jax.random.split(jax.random.key(10), runs)
     own = ascend_stochastically(
-        *(joint, family, x, repeated(start, runs), keys, jnp.full(runs, rate), exact(joint, x), steps),
+        *(joint, family, x, repeated(start, runs), keys, jnp.array([rate]), exact(joint, x), steps),
         every=steps,
         draws=draws,
         num_draws=particles,
@@ -71,8 +71,8 @@ def test_runs_have_the_distribution_of_numpyros(name, config, draws):
 def test_runs_reach_the_optimum_and_say_so_without_noise():
     joint, family = bound("linear"), families.build({"kind": "polynomial", "degree": 1})
     x, best = jnp.asarray(data("linear", {}, 30)), optimum("linear", {}, 30).fit.elbo
-    starts, seen = repeated(common_start(joint, family, x, jax.random.key(0)), 2), []
-    keys, rates = jax.random.split(jax.random.key(0), 2), jnp.array([0.0, 0.05])
+    starts, seen = repeated(common_start(joint, family, x, jax.random.key(0)), 1), []
+    keys, rates = jax.random.key(0)[None], jnp.array([0.0, 0.05])
     runs = ascend_stochastically(
         *(joint, family, x, starts, keys, rates, exact(joint, x), 600),
         draws="moments",

@@ -110,7 +110,7 @@ def mean_field(joint: Joint, family: Family, params: Variational, x: Array) -> M
     places = layout(joint, family, joint.num_obs(x))
     loc, log_scale = params["edge"]["loc"], params["edge"]["log_scale"]
     if family.infer is not None:
-        inner = jax.vmap(family.infer, (None, 0))(params["function"], window_inputs(x, places))
+        inner = family.infer(params["function"], window_inputs(x, places).T)
         loc, log_scale = places.join(inner[0], loc), places.join(inner[1], log_scale)
     shared = params["shared"].items()
     site = joint.local[0]

@@ -156,6 +156,7 @@ def _check_replay(replay: dict[str, Any], experiments: dict[str, Any]) -> None:
     """Check a replay against the experiment whose data it takes; fill in defaults."""
     replay["seeds"] = int(replay.get("seeds", 10))
     replay["seeds_per_job"] = int(replay.get("seeds_per_job", replay["seeds"]))
+    replay["methods_per_job"] = int(replay.get("methods_per_job", len(replay["methods"])))
     name, wanted = replay["of"]["experiment"], list(map(int, replay["of"]["num_obs"]))
     replay["of"]["num_obs"] = wanted
     if name not in experiments:

@@ -49,7 +49,7 @@ class Targets(NamedTuple):
 
 def _error(family: Family, function: Params, targets: Targets) -> Float[Array, "2 m"]:
     assert family.infer is not None
-    return targets.factors - jnp.stack(jax.vmap(family.infer, (None, 0))(function, targets.inputs))
+    return targets.factors - jnp.stack(family.infer(function, targets.inputs.T))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -60,14 +60,16 @@ def stratified_points(joint: Joint, num_obs: int, num_draws: int, key: PRNGKeyAr
     return {name: jax.scipy.special.ndtri(jnp.clip(u, 1e-7, 1 - 1e-7)) for name, u in quantiles.items()}
 
 
-def check_strata(joint: Joint, x: Array) -> None:
+def check_strata(joint: Joint, x: Array, num_draws: int) -> None:
     """Raise unless :func:`stratified_points` give an unbiased estimate for a joint.
 
     Raises
     ------
     InputError
-        If the log joint is not a sum over observations given the shared latents.
+        If the log joint is not a sum over observations given the shared latents, or there are fewer than two strata.
     """
+    if num_draws < 2:
+        raise InputError(f"num_draws must be at least 2, got {num_draws}")
     if not (found := supports("gauss_hermite", joint, x)).ok:
         raise InputError(f"stratified draws need a log joint that is a sum over observations: {found.reason}")
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -158,7 +157,7 @@ def evaluate(family: Family, params: Variational, x: Float[np.ndarray, " n"]) ->
     """
     if family.infer is None or len(family.inputs) != 1:
         raise InputError(f"a function of one input is needed, got a family with inputs {list(family.inputs)}")
-    loc, log_scale = jax.vmap(family.infer, (None, 0))(params["function"], jnp.asarray(x)[:, None])
+    loc, log_scale = family.infer(params["function"], jnp.asarray(x)[None])
     return np.asarray(loc), np.exp(np.asarray(log_scale))
 
 

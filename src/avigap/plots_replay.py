@@ -36,24 +36,21 @@ class Course(NamedTuple):
 
 
 def read_paths(files: Sequence[Path], table: pd.DataFrame) -> list[Course]:
-    """Return the course of the first seed of each method, at the largest N and its best learning rate.
-
-    Parameters
-    ----------
-    files
-        ``<replay>/<method>/part_0.nc``; files of other parts are left out.
-    """
+    """Return the course of the first seed of each method in ``<replay>/<part>.nc``, at the largest N and best rate."""
+    best = table[table.is_best_rate].sort_values(["num_obs", "seed"], ascending=[False, True])
+    best = best.drop_duplicates(["replay", "method"])
+    wanted = {(row.replay, row.method): (row.num_obs, row.seed, row.learning_rate) for row in best.itertuples()}
     paths = []
     for path in files:
-        replay, method = path.parent.parent.name, path.parent.name
-        own = table[(table.replay == replay) & (table.method == method) & table.is_best_rate]
-        if path.stem != "part_0" or own.empty:
-            continue
-        record = max(read_replay(path), key=lambda each: each.num_obs)
-        chosen = own[own.num_obs == record.num_obs].sort_values("seed").iloc[0]
-        run = int(np.flatnonzero((record.seed == chosen.seed) & (record.learning_rate == chosen.learning_rate))[0])
-        excess = np.asarray(record.loss[run], float) + record.elbo_fvi
-        paths.append(Course(replay, method, excess, record.elbo_fvi - record.elbo[run], record.protocol.every))
+        for record in read_replay(path):
+            num_obs, seed, rate = wanted[path.resolve().parent.name, record.method]
+            is_run = (record.seed == seed) & (record.learning_rate == rate)
+            if record.num_obs != num_obs or not is_run.any():
+                continue
+            run = int(is_run.argmax())
+            excess = np.asarray(record.loss[run], float) + record.elbo_fvi
+            gap = record.elbo_fvi - record.elbo[run]
+            paths.append(Course(path.resolve().parent.name, record.method, excess, gap, record.protocol.every))
     return paths
 
 

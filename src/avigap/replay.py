@@ -183,19 +183,13 @@ def replay(
     joint, x, num_rates = problem.joint, problem.x, len(how.learning_rates)
     elbo = exact_elbo(joint, x)
     starts = [_start(how.start, problem, family, jax.random.fold_in(key, 0)) for key in keys]
-    draws = [jax.random.fold_in(key, 1) for key in keys]
-    rate = np.tile(how.learning_rates, len(keys))
-
-    def each_rate(*leaves: Array) -> Array:
-        return jnp.repeat(jnp.stack(leaves), num_rates, axis=0)
-
     runs = ascend_stochastically(
         joint,
         family,
         x,
-        starts=jax.tree.map(each_rate, *starts),
-        keys=each_rate(*draws),
-        rates=jnp.asarray(rate),
+        starts=jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
+        keys=jnp.stack([jax.random.fold_in(key, 1) for key in keys]),
+        rates=jnp.asarray(how.learning_rates),
         elbo=elbo,
         steps=how.steps,
         every=how.every,
@@ -208,5 +202,5 @@ def replay(
     q = jax.tree.map(np.asarray, ends(runs.params))
     averaged = np.asarray(jax.vmap(elbo)(ends(runs.averaged)))
     dead = is_dead(joint, family, joint.num_obs(x), q)
-    seed = np.repeat(np.arange(len(keys)), num_rates)
+    seed, rate = np.repeat(np.arange(len(keys)), num_rates), np.tile(how.learning_rates, len(keys))
     return Replay(runs, seed, rate, q, averaged, dead, num_params(joint, starts[0]))

@@ -16,10 +16,11 @@ from avigap.settings import check_settings
 
 
 class Recorded(NamedTuple):
-    """The runs of one method as a file holds them.
+    """The runs of one method on one data set, as a file holds them.
 
     Attributes
     ----------
+    method : its name
     loss, elbo, seconds, compile_seconds : as of :class:`avigap.stochastic.Runs`
     seed, learning_rate, dead : (R,) of each run
     elbo_averaged : (R,) ELBO of the averaged params in nats
@@ -30,6 +31,7 @@ class Recorded(NamedTuple):
     num_params : of the inference function with its edge factors
     """
 
+    method: str
     loss: np.ndarray
     elbo: np.ndarray
     seconds: np.ndarray
@@ -49,40 +51,37 @@ class Recorded(NamedTuple):
     num_params: int
 
 
+def group_of(
+    data: DataSet, fvi: FactorizedResult, family: Mapping[str, Any], how: Protocol, seeds: Sequence[int], played: Replay
+) -> dict[str, xr.Dataset]:
+    """Return what a file keeps of one method's runs on a data set: ``runs`` (their course), ``variational`` (ends)."""
+    course = {
+        "loss": (("run", "step"), played.runs.loss),
+        "elbo": (("run", "look"), played.runs.elbo),
+        "seconds": ("look", played.runs.seconds),
+        "seed": ("run", np.asarray(seeds)[played.seed]),
+        "learning_rate": ("run", played.learning_rate),
+        "elbo_averaged": ("run", played.elbo_averaged),
+        "dead": ("run", played.dead.astype(np.int8)),
+    }
+    attrs = {
+        **data.identity,
+        "num_obs": data.num_obs,
+        "family": json.dumps(dict(family), sort_keys=True),
+        "protocol": json.dumps(how._asdict(), sort_keys=True),
+        "compile_seconds": played.runs.compile_seconds,
+        "num_params": played.num_params[0],
+        **{name: float(fvi.stats[name]) for name in ("elbo", "elbo_local")},
+    }
+    return {"runs": xr.Dataset(course, attrs=attrs), "variational": _ends(played)}
+
+
 def write_replay(
-    path: Path,
-    data: Sequence[DataSet],
-    optima: Sequence[FactorizedResult],
-    family: Mapping[str, Any],
-    how: Protocol,
-    seeds: Sequence[int],
-    played: Sequence[Replay],
-    inputs: Sequence[Path],
+    path: Path, groups: Mapping[tuple[str, str], Mapping[str, xr.Dataset]], inputs: Sequence[Path]
 ) -> None:
-    """Write the runs of one method on some data sets: ``runs`` (their course), ``variational`` (where they ended)."""
-    groups: dict[str, xr.Dataset] = {}
-    for each, fvi, own in zip(data, optima, played, strict=True):
-        course = {
-            "loss": (("run", "step"), own.runs.loss),
-            "elbo": (("run", "look"), own.runs.elbo),
-            "seconds": ("look", own.runs.seconds),
-            "seed": ("run", np.asarray(seeds)[own.seed]),
-            "learning_rate": ("run", own.learning_rate),
-            "elbo_averaged": ("run", own.elbo_averaged),
-            "dead": ("run", own.dead.astype(np.int8)),
-        }
-        attrs = {
-            **each.identity,
-            "num_obs": each.num_obs,
-            "family": json.dumps(dict(family), sort_keys=True),
-            "protocol": json.dumps(how._asdict(), sort_keys=True),
-            "compile_seconds": own.runs.compile_seconds,
-            "num_params": own.num_params[0],
-            **{name: float(fvi.stats[name]) for name in ("elbo", "elbo_local")},
-        }
-        groups[f"/{each.name}/runs"] = xr.Dataset(course, attrs=attrs)
-        groups[f"/{each.name}/variational"] = _ends(own)
-    write_tree(path, "replay", groups, inputs)
+    """Write the groups of :func:`group_of` by method and name of the data set."""
+    flat = {f"/{m}/{data}/{name}": group for (m, data), own in groups.items() for name, group in own.items()}
+    write_tree(path, "replay", flat, inputs)
 
 
 def _ends(played: Replay) -> xr.Dataset:
@@ -97,7 +96,7 @@ def _ends(played: Replay) -> xr.Dataset:
 
 
 def read_replay(path: Path) -> list[Recorded]:
-    """Return the runs of a file, by data set.
+    """Return the runs of a file, by method and data set.
 
     Raises
     ------
@@ -106,13 +105,16 @@ def read_replay(path: Path) -> list[Recorded]:
     """
     tree = read_tree(path, "replay")
     with reading(path, "replay"):
-        return [_read_node(node) for node in nodes_with(tree, "runs")]
+        return [
+            _read_node(str(method), node) for method, own in tree.children.items() for node in nodes_with(own, "runs")
+        ]
 
 
-def _read_node(node: xr.DataTree) -> Recorded:
+def _read_node(method: str, node: xr.DataTree) -> Recorded:
     runs, attrs = node["runs"].to_dataset(), node["runs"].attrs
     how = check_settings("protocol", protocol, json.loads(attrs["protocol"]))
     return Recorded(
+        method=method,
         loss=runs["loss"].values,
         elbo=runs["elbo"].values,
         seconds=runs["seconds"].values,

@@ -1,6 +1,6 @@
 """From the course of replayed runs to one row for each: final loss, convergence by the published and honest rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,29 +31,31 @@ def coded_loss(record: Recorded, mode: str) -> np.ndarray:
     return np.asarray(record.loss, float) - (dropped_constants(record) if mode == "as_coded" else 0.0)
 
 
-def target_of(record: Recorded, mode: str, factorized: Recorded | None) -> np.ndarray:
+def target_of(record: Recorded, mode: str, together: Sequence[Recorded]) -> np.ndarray:
     """Return the loss (R,) near which each run counts as converged.
 
     Parameters
     ----------
-    factorized
-        The runs of F-VI of the same replay and part, whose loss the published rule takes.
+    together
+        All runs of the replay; the published rule takes the loss of those of the method ``factorized``.
 
     Raises
     ------
     InputError
-        If there are none though the rule needs them, or they are not one from each seed.
+        If the rule needs a run of that method from each seed, and there is not exactly one.
     """
     how, number = record.protocol, len(record.seed)
     if how.target_loss is not None:
         return np.full(number, how.target_loss)
     if how.target == "certified":
         return np.full(number, certified_loss(record, mode))
-    if factorized is None or sorted(factorized.seed) != sorted(set(record.seed)):
+    own = [each for each in together if each.method == "factorized" and each.num_obs == record.num_obs]
+    seeds = [int(seed) for each in own for seed in each.seed]
+    if any(seeds.count(seed) != 1 for seed in record.seed):
         raise InputError("the published rule needs one run of the method 'factorized' from each seed")
-    reached = window_mean(coded_loss(factorized, mode), how.target_at, min(10, how.target_at))
-    by_seed = dict(zip(factorized.seed, reached, strict=True))
-    return np.array([by_seed[seed] for seed in record.seed])
+    half = min(10, how.target_at)
+    reached = np.concatenate([window_mean(coded_loss(each, mode), how.target_at, half) for each in own])
+    return reached[[seeds.index(seed) for seed in record.seed]]
 
 
 def certified_loss(record: Recorded, mode: str) -> float:
@@ -61,15 +63,20 @@ def certified_loss(record: Recorded, mode: str) -> float:
     return -record.elbo_fvi - (dropped_constants(record) if mode == "as_coded" else 0.0)
 
 
-def table_of(record: Recorded, mode: str, factorized: Recorded | None) -> pd.DataFrame:
-    """Return one row for each run; infinity is for what never happened."""
+def table_of(records: Sequence[Recorded], mode: str) -> pd.DataFrame:
+    """Return one row for each run of a replay; infinity is for what never happened."""
+    return pd.concat([_rows(record, mode, target_of(record, mode, records)) for record in records], ignore_index=True)
+
+
+def _rows(record: Recorded, mode: str, target: np.ndarray) -> pd.DataFrame:
     how, loss = record.protocol, coded_loss(record, mode)
-    target, steps = target_of(record, mode, factorized), loss.shape[1]
+    steps = loss.shape[1]
     half = min(FINAL, steps // 10)
     final = window_mean(loss, steps - half, half) if half else loss[:, -1]
     gap = record.elbo_fvi - record.elbo
     at = np.arange(1, gap.shape[1] + 1) * how.every
     columns: dict[str, Any] = {
+        "method": record.method,
         "model": record.model,
         "num_obs": record.num_obs,
         "seed": record.seed,

@@ -1,5 +1,5 @@
 # Figures of the replays and of what explains the published numbers.
-PATHS = [run for run in RUNS if run.endswith("/part_0.nc") and REPLAYS[run.split("/")[-3]]["mode"] != "corrected"]
+PATHS = [run for run in RUNS if REPLAYS[run.split("/")[-2]]["mode"] != "corrected"]
 HAS_MODES = {"as_coded", "fair"} <= {entry["mode"] for entry in REPLAYS.values()}
 HAS_NOISE = {"linear_noise", "linear_noise_decay"} <= set(REPLAYS)
 NOISE_SETTINGS = EXPERIMENTS[REPLAYS["linear_noise"]["of"]["experiment"]]["settings"] if HAS_NOISE else {}

@@ -1,34 +1,36 @@
 REPLAYS = config["replays"]
-RUNS = [
-    f"{RESULTS}/replays/{name}/{method}/part_{part}.nc"
-    for name, entry in REPLAYS.items()
-    for method in entry["methods"]
-    for part in range(-(-entry["seeds"] // entry["seeds_per_job"]))
-]
 
 
+def parts_of(entry):
+    """Methods and seeds of each job of a replay."""
+    names, seeds = list(entry["methods"]), list(range(entry["seeds"]))
+    size, many = entry["methods_per_job"], entry["seeds_per_job"]
+    return [
+        (names[first : first + size], seeds[start : start + many])
+        for start in range(0, len(seeds), many)
+        for first in range(0, len(names), size)
+    ]
+
+
+PARTS = {name: parts_of(entry) for name, entry in REPLAYS.items()}
+RUNS = [f"{RESULTS}/replays/{name}/part_{part}.nc" for name, parts in PARTS.items() for part in range(len(parts))]
 MODELS_REPLAYED = sorted({f"models/{EXPERIMENTS[entry['of']['experiment']]['model']}" for entry in REPLAYS.values()})
 
 
 wildcard_constraints:
     replay=any_of(REPLAYS),
-    method=any_of({method for entry in REPLAYS.values() for method in entry["methods"]}),
     part=r"\d+",
+
+
+def of_part(wildcards):
+    """Methods of a job: their families, and what differs in their protocols."""
+    entry, (names, _) = REPLAYS[wildcards.replay], PARTS[wildcards.replay][int(wildcards.part)]
+    return tuple({name: entry[key][name] for name in names if name in entry[key]} for key in ("methods", "overrides"))
 
 
 def replayed(wildcards):
     """Experiment whose data a replay takes."""
     return REPLAYS[wildcards.replay]["of"]["experiment"]
-
-
-def seeds_of_part(wildcards):
-    entry, part = REPLAYS[wildcards.replay], int(wildcards.part)
-    return list(range(entry["seeds"]))[part * entry["seeds_per_job"] :][: entry["seeds_per_job"]]
-
-
-def protocol_of(wildcards):
-    entry = REPLAYS[wildcards.replay]
-    return entry["protocol"] | entry["overrides"].get(wildcards.method, {})
 
 
 rule replay:
@@ -37,28 +39,29 @@ rule replay:
         package=lambda w: package_files(
             "replay",
             f"models/{EXPERIMENTS[replayed(w)]['model']}",
-            f"families/{REPLAYS[w.replay]['methods'][w.method]['kind']}",
+            *{f"families/{family['kind']}" for family in of_part(w)[0].values()},
         ),
         data=lambda w: f"{RESULTS}/{replayed(w)}/data.nc",
         fvi=lambda w: f"{RESULTS}/{replayed(w)}/fvi.nc",
     output:
-        f"{RESULTS}/replays/{{replay}}/{{method}}/part_{{part}}.nc",
+        f"{RESULTS}/replays/{{replay}}/part_{{part}}.nc",
     log:
-        f"{LOGS}/replay/{{replay}}/{{method}}/part_{{part}}.log",
+        f"{LOGS}/replay/{{replay}}/part_{{part}}.log",
     benchmark:
-        f"{BENCHMARKS}/replay/{{replay}}/{{method}}/part_{{part}}.tsv"
+        f"{BENCHMARKS}/replay/{{replay}}/part_{{part}}.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
     params:
-        family=lambda w: as_json(REPLAYS[w.replay]["methods"][w.method]),
-        protocol=lambda w: as_json(protocol_of(w)),
+        methods=lambda w: as_json(of_part(w)[0]),
+        overrides=lambda w: as_json(of_part(w)[1]),
+        protocol=lambda w: as_json(REPLAYS[w.replay]["protocol"]),
         num_obs=lambda w: REPLAYS[w.replay]["of"]["num_obs"],
-        seeds=seeds_of_part,
+        seeds=lambda w: PARTS[w.replay][int(w.part)][1],
     shell:
         "NPROC={threads} python {input.script:q} --data {input.data:q} --fvi {input.fvi:q} --num-obs {params.num_obs:q}"
-        " --family {params.family:q} --protocol {params.protocol:q} --seed {params.seeds:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --methods {params.methods:q} --protocol {params.protocol:q} --overrides {params.overrides:q}"
+        " --seed {params.seeds:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule summarise_replay:

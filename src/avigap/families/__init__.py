@@ -36,8 +36,9 @@ class Family(NamedTuple):
     init
         ``(key, inputs) -> params``, from all inputs (n, C) of the interior positions.
     infer
-        ``(params, inputs) -> (loc, log_scale)`` for one position's inputs (C,); None for a family without an
-        inference function, in which every position has its own factor.
+        ``(params, inputs (C, *n)) -> (loc (*n), log_scale (*n))``, all positions at once with the inputs of each along
+        the first axis (several times faster on a CPU than along the last), or one position with inputs (C,); None for
+        a family without an inference function, in which every position has its own factor.
     design
         ``inputs (n, C) -> (n, P)`` if loc is linear in ``params["loc"]`` (P,) and all positions share one
         ``params["log_scale"]``, else None.
@@ -48,7 +49,7 @@ class Family(NamedTuple):
 
     inputs: Offsets
     init: Callable[[PRNGKeyArray, Float[Array, "n C"]], Params] | None = None
-    infer: Callable[[Params, Float[Array, " C"]], tuple[Array, Array]] | None = None
+    infer: Callable[[Params, Float[Array, "C *n"]], tuple[Array, Array]] | None = None
     design: Callable[[Float[Array, "n C"]], Float[Array, "n P"]] | None = None
     grow: Callable[[PRNGKeyArray, Array, Array, Array], Params] | None = None
 

@@ -64,7 +64,7 @@ def build(
     ) -> Params:
         return _for_heads(grown, noise(key, inputs.shape[1], CANDIDATES * width), inputs, targets, weights)
 
-    def infer(params: Params, inputs: Float[Array, " C"]) -> tuple[Array, Array]:
+    def infer(params: Params, inputs: Float[Array, "C *n"]) -> tuple[Array, Array]:
         if heads == "shared":
             loc, log_scale = _forward(act, params, inputs)
             return loc, log_scale
@@ -73,11 +73,12 @@ def build(
     return Family(inputs, init, infer, grow=grow)
 
 
-def _forward(act: Activation, params: Params, inputs: Float[Array, " C"]) -> Float[Array, " outputs"]:
+def _forward(act: Activation, params: Params, inputs: Float[Array, "C *n"]) -> Float[Array, "outputs *n"]:
     values = inputs
-    for layer in params[:-1]:
-        values = act(values @ layer["weight"] + layer["bias"])
-    return jnp.asarray(values @ params[-1]["weight"] + params[-1]["bias"])
+    for index, layer in enumerate(params):
+        bias = layer["bias"].reshape(-1, *(1 for _ in inputs.shape[1:]))
+        values = layer["weight"].T @ (act(values) if index else values) + bias
+    return values
 
 
 def _for_heads(

@@ -26,7 +26,8 @@ def build(*, degree: AtLeastZero = 1, inputs: Offsets = (0,)) -> Family:
     def init(key: PRNGKeyArray, inputs: Float[Array, "n C"]) -> Params:
         return {"loc": jnp.zeros(design(inputs[:1]).shape[-1]), "log_scale": jnp.zeros(())}
 
-    def infer(params: Params, inputs: Float[Array, " C"]) -> tuple[Array, Array]:
-        return design(inputs) @ params["loc"], params["log_scale"]
+    def infer(params: Params, inputs: Float[Array, "C *n"]) -> tuple[Array, Array]:
+        loc = design(jnp.moveaxis(inputs, 0, -1)) @ params["loc"]
+        return loc, jnp.broadcast_to(params["log_scale"], loc.shape)
 
     return Family(inputs, init, infer, design)
