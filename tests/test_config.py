@@ -27,6 +27,18 @@ experiments:
     data: {file: x.csv, num_obs: [5]}
     families:
       pair: {kind: mlp, width: 2, inputs: [-1, 0]}
+  again:
+    model: linear
+    data: {simulate: {num_obs: [10, 30]}}
+    families:
+      affine: {kind: polynomial}
+replays:
+  coded:
+    of: {experiment: again, num_obs: [30]}
+    mode: as_coded
+    protocol: {steps: 200, learning_rates: [0.01], draws: moments}
+    overrides: {factorized: {learning_rates: [0.001]}}
+    methods: {factorized: {kind: factorized}, affine: {kind: polynomial}}
 """
 
 
@@ -65,9 +77,33 @@ def test_whole_numbers_written_with_a_point_become_whole(check):
     assert repr(data) == "{'simulate': {'num_obs': [10], 'seeds': 2}}"
 
 
+def test_a_replay_gets_its_defaults(check):
+    assert check("replays", {})["replays"] == {}
+    coded = check("replays.coded.seeds", 3.0)["replays"]["coded"]
+    assert (coded["seeds"], coded["seeds_per_job"], coded["methods_per_job"]) == (3, 3, 2)
+    assert check()["replays"]["coded"]["seeds"] == 10
+    alone = check("replays.coded.protocol", {"steps": 200, "learning_rates": [0.1], "target": "certified"})
+    assert alone["replays"]["coded"]["overrides"] == {"factorized": {"learning_rates": [0.001]}}
+
+
+CODED = "replays.coded"
 LINEAR = "experiments.linear"
 BAD = [
-    ("experiment", {}, "the top level: unknown key 'experiment'; allowed: experiments, root"),
+    ("experiment", {}, "the top level: unknown key 'experiment'; allowed: experiments, replays, root"),
+    (f"{CODED}.of", {"experiment": "linaer", "num_obs": [30]}, "replay 'coded': unknown experiment 'linaer'"),
+    (f"{CODED}.of", {"experiment": "again", "num_obs": [20]}, "num_obs must be among 10, 30 of 'again', got 20"),
+    (f"{CODED}.of", {"experiment": "linear"}, "replays.coded.of lacks 'num_obs'"),
+    (f"{CODED}.mode", "coded", "replays.coded.mode must be one of as_coded, corrected, fair, got 'coded'"),
+    (f"{CODED}.seeds", 0, "replays.coded.seeds must be at least 1, got 0"),
+    (f"{CODED}.methods", {}, "replays.coded.methods: at least one entry is needed"),
+    (f"{CODED}.methods", {"affine": {"kind": "polynomial"}}, "unknown method in overrides 'factorized'"),
+    (f"{CODED}.methods.affine", {"kind": "polynomal"}, "replay 'coded': method 'affine': unknown family 'polynomal'"),
+    (f"{CODED}.methods.affine", {"kind": "polynomial", "inputs": [0, 99]}, "method 'affine': inputs [0, 99] are wider"),
+    (f"{CODED}.protocol.steps", 150, "method 'factorized': steps must be a multiple of every = 100, got 150"),
+    (f"{CODED}.protocol.rates", [1.0], "unknown setting of protocol 'rates'"),
+    (f"{CODED}.protocol.start", "far", "start of protocol must be one of 'published_normal'"),
+    (f"{CODED}.protocol.learning_rates", ["1e-3"], "must be a finite number, got '1e-3', which is read as a text"),
+    (f"{CODED}.overrides", {"affine": {"target_at": 201}}, "method 'affine': target_at and cap must be at most steps"),
     ("experiments", {}, "experiments: at least one entry is needed"),
     ("experiments", [], "experiments must be a mapping of names to values, got []"),
     ("experiments", None, "experiments must be a mapping of names to values, got None"),
@@ -248,3 +284,12 @@ def test_keys_that_differ_are_no_repetition(tmp_path, text):
 def test_the_configurations_of_the_project_are_good(path):
     check_repeated_keys([path])
     check_config(yaml.safe_load(path.read_text()), SCHEMA, ROOT)
+
+
+def test_the_published_rule_needs_fvi_among_the_methods(check):
+    only = {"affine": {"kind": "polynomial"}}
+    config = yaml.safe_load(GOOD)["replays"]["coded"] | {"methods": only, "overrides": {}}
+    with pytest.raises(InputError, match="a method named 'factorized' is needed"):
+        check(CODED, config)
+    for rest in ({"target": "certified"}, {"target_loss": 3.0}):
+        assert check(CODED, config | {"protocol": config["protocol"] | rest})["replays"]["coded"]["methods"] == only

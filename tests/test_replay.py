@@ -17,7 +17,7 @@ from avigap.files import write_text
 from avigap.optimum import fit_factorized
 from avigap.plots_explain import noise_law
 from avigap.replay import exact_elbo, is_dead, protocol, replay
-from avigap.replay_files import Recorded, read_replay, write_replay
+from avigap.replay_files import Recorded, group_of, read_replay, write_replay
 from avigap.replay_summary import certified_loss, coded_loss, dropped_constants, mark_best_rates, table_of
 from avigap.settings import check_settings
 from avigap.starts import Problem
@@ -97,11 +97,12 @@ def test_adams_noise_floor_is_the_predicted_one():
 
 
 def test_files_give_back_what_was_written(tmp_path, both):
-    path = tmp_path / "coded" / "pair" / "part_0.nc"
+    path = tmp_path / "coded" / "part_0.nc"
     stats = {"elbo": -20.0, "elbo_local": -21.0, "residual": 0.0}
     fvi = io.FactorizedResult(optimum("saw", {}, 12).fit.q, None, None, stats)
-    write_replay(path, [DATA], [fvi], PAIR, short(), [7, 8], [both], [])
+    write_replay(path, {("pair", DATA.name): group_of(DATA, fvi, PAIR, short(), [7, 8], both)}, [])
     (record,) = read_replay(path)
+    assert record.method == "pair"
     assert np.array_equal(record.loss, both.runs.loss) and np.array_equal(record.elbo, both.runs.elbo)
     assert record.seed.tolist() == [7, 7, 8, 8] and record.protocol == short() and record.family == PAIR
     assert (record.elbo_fvi, record.elbo_local, record.num_obs, record.model) == (-20.0, -21.0, 12, "saw")
@@ -116,6 +117,7 @@ def recorded(loss, elbo=None, **changes):
     runs, steps = loss.shape
     how = protocol(steps=steps, every=10, learning_rates=(0.01,), target_at=steps - 20)
     base = {
+        "method": "factorized",
         "loss": loss,
         "elbo": -loss[:, 9::10].astype(float) if elbo is None else np.atleast_2d(elbo),
         "seconds": np.full(steps // 10, 0.5),
@@ -145,9 +147,11 @@ def test_a_row_counts_by_both_rules():
     """A run that converges, one that never does, one that breaks."""
     broken = falling(200, 999)
     broken[65:] = np.nan
-    own = recorded([falling(200, 100), falling(200, 999), broken])
-    factorized = recorded([falling(200, 50)] * 3)
-    table = table_of(own, "as_coded", factorized)
+    own = recorded([falling(200, 100), falling(200, 999), broken], method="pair")
+    parts = [recorded(falling(200, 50), seed=np.array([seed])) for seed in (2, 0, 1)]
+    elsewhere = recorded([falling(200, 50, end=5.0)] * 3, num_obs=11)
+    table = table_of([own, elsewhere, *parts], "as_coded").iloc[:3]
+    assert set(table.method) == {"pair"}
     assert table.it_1.tolist() == [110.0, 200.0, 60.0]  # the broken run counts as converged as published
     assert table.it_1_honest.tolist() == [110.0, np.inf, np.inf]
     assert table.nan_at.tolist() == [np.inf, np.inf, 65.0]
@@ -160,7 +164,7 @@ def test_a_row_counts_by_both_rules():
 
 def test_steps_to_a_gap_are_the_first_look_below_it():
     elbo = -98.0 - 10 * np.array([0.5, 0.09, 0.3, 0.019, 0.0005])
-    table = table_of(recorded(falling(50, 0), elbo, protocol=short(steps=50, target="certified")), "fair", None)
+    table = table_of([recorded(falling(50, 0), elbo, protocol=short(steps=50, target="certified"))], "fair")
     assert table[["steps_to_gap_1e1", "steps_to_gap_2e2", "steps_to_gap_1e3"]].iloc[0].tolist() == [20.0, 40.0, 50.0]
     assert table.gap_lowest[0] == pytest.approx(0.005) and table.target_loss[0] == 98.0
 
@@ -173,15 +177,16 @@ def test_losses_as_coded_lack_the_constants():
     assert np.allclose(coded_loss(record, "as_coded"), record.loss - dropped)
     assert np.array_equal(coded_loss(record, "fair"), record.loss)
     assert certified_loss(record, "as_coded") == pytest.approx(98.0 - dropped)
-    table = table_of(record, "as_coded", record)
+    table = table_of([record], "as_coded")
     assert table.it_1_normalised[0] == table.it_1_honest[0] == 20.0
 
 
 def test_the_published_rule_needs_one_run_of_fvi_from_each_seed():
-    own = recorded([falling(40, 10)] * 2)
-    for other in (None, recorded(falling(40, 10))):
+    own = recorded([falling(40, 10)] * 2, method="pair")
+    twice = recorded([falling(40, 10)] * 2, seed=np.zeros(2, int))
+    for others in ([], [recorded(falling(40, 10))], [twice, recorded(falling(40, 10), seed=np.ones(1, int))]):
         with pytest.raises(InputError, match="one run of the method 'factorized' from each seed"):
-            table_of(own, "as_coded", other)
+            table_of([own, *others], "as_coded")
 
 
 def test_the_best_rate_gets_there_first_and_then_nearest():

@@ -103,6 +103,7 @@ def _rows(record: Recorded, mode: str, target: np.ndarray) -> pd.DataFrame:
     columns |= {column: first_below(gap / record.num_obs, limit, at) for column, limit in GAPS.items()}
     columns["dead"] = record.dead
     columns["seconds_per_step"] = float(np.median(record.seconds)) / how.every
+    columns["seconds_to_1"] = columns["it_1_honest"] * columns["seconds_per_step"]
     columns["runs_together"] = len(record.seed)
     columns["compile_seconds"] = record.compile_seconds
     columns["status"] = statuses(columns)

@@ -55,6 +55,11 @@ SIMULATED = [name for name, entry in EXPERIMENTS.items() if "simulate" in entry[
 IMPORTED = [name for name, entry in EXPERIMENTS.items() if "file" in entry["data"]]
 FITS = [f"{RESULTS}/{name}/avi/{family}.nc" for name, entry in EXPERIMENTS.items() for family in entry["families"]]
 
+# One experiment for each model, with simulated data if there is one.
+SHOWN = sorted(
+    {EXPERIMENTS[n]["model"]: n for n in reversed(SIMULATED + IMPORTED)}.values(), key=list(EXPERIMENTS).index
+)
+
 
 wildcard_constraints:
     experiment=any_of(EXPERIMENTS),

@@ -16,11 +16,6 @@ FUNCTIONS = [
     if EXPERIMENTS[name]["model"] == "nonlinear" and family.get("inputs", [0]) == [0]
 ]
 IDEAL = [name for name in EXPERIMENTS if any(fit.startswith(f"{RESULTS}/{name}/") for fit in FUNCTIONS)]
-# One experiment for each model, with simulated data if there is one.
-SHOWN = sorted(
-    {EXPERIMENTS[n]["model"]: n for n in reversed(SIMULATED + IMPORTED)}.values(), key=list(EXPERIMENTS).index
-)
-
 FIGURE_FILES = [
     f"{FIGURES}/{figure}.{suffix}"
     for figure, is_shown in {

@@ -18,7 +18,7 @@ REPLAY_FIGURES = [
         "nan_rule": HAS_MODES,
         "missed_mode": MISSED and HAS_DRAWS,
         "hmm_example": True,
-        "gap_decomposition": DECOMPOSED,
+        "gap_decomposition": True,
         "ledger": True,
     }.items()
     if is_shown
@@ -207,7 +207,7 @@ rule plot_gap_decomposition:
     input:
         script="scripts/plot_gap_decomposition.py",
         package=package_files("plot_gap_decomposition"),
-        parts=[f"{RESULTS}/{name}/decomposition.csv" for name in DECOMPOSED],
+        parts=[f"{RESULTS}/{name}/decomposition.csv" for name in SHOWN],
     output:
         multiext(f"{FIGURES}/gap_decomposition", ".pdf", ".png"),
     log:

@@ -5,9 +5,8 @@ AFFINE = [
     for key, family in entry["families"].items()
     if entry["model"] == "linear" and family == {"kind": "polynomial", "degree": 1}
 ][:1]
-# Published nonlinear data, whose optimum a local method misses; experiments whose loss is split into parts.
+# Published nonlinear data, whose optimum a local method misses.
 MISSED = [name for name, e in EXPERIMENTS.items() if e["model"] == "nonlinear" and name in IMPORTED][:1]
-DECOMPOSED = [name for name, entry in EXPERIMENTS.items() if entry["families"]]
 REFERENCE = "reference/ledger.yaml"
 KEPT = ["reference/authors.csv", "reference/full_replay.csv"]
 TABLES = [
