@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from avigap import cli, plots
-from avigap.plots_replay import elbo_paths, read_paths
+from avigap.plots_paths import elbo_paths, read_paths
 from avigap.tables import read_table
 
 

@@ -9,7 +9,7 @@ from avigap.tables import read_table
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--replay", type=Path, required=True, help="table of runs of one replay, as coded")
+    parser.add_argument("--replay", type=Path, required=True, help="replay.csv, written by summarise_replay.py")
     parser.add_argument("--output", type=Path, nargs="+", required=True, help="files to write, .pdf or .png")
     args = parser.parse_args()
     plots.save_figures(nan_rule(read_table(args.replay)), args.output)

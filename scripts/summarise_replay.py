@@ -24,7 +24,12 @@ def read_parts(paths: Sequence[Path]) -> dict[str, list[Recorded]]:
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="files <replay>/<part>.nc")
-    parser.add_argument("--modes", type=cli.json_object, required=True, help='such as {"saw_as_coded": "as_coded"}')
+    parser.add_argument(
+        "--replays",
+        type=cli.json_object,
+        required=True,
+        help='such as {"saw": {"mode": "as_coded", "note": ""}}',
+    )
     parser.add_argument("--output", type=Path, required=True, help="csv file to write")
     parser.add_argument("--provenance", type=Path, help="JSON file to write: versions, commit and device of the runs")
     args = parser.parse_args()
@@ -33,13 +38,14 @@ def main() -> None:
         check_output(output, args.runs)
     tables = []
     for replay, records in read_parts(args.runs).items():
-        if replay not in args.modes:
-            raise unknown("replay in the place of a file", replay, args.modes)
-        names = {"replay": replay, "mode": args.modes[replay]}
-        tables.append(table_of(records, args.modes[replay]).assign(**names))
+        if replay not in args.replays:
+            raise unknown("replay in the place of a file", replay, args.replays)
+        mode, note = args.replays[replay]["mode"], args.replays[replay].get("note", "")
+        tables.append(table_of(records, mode).assign(replay=replay, mode=mode, note=note))
     table = pd.concat(tables, ignore_index=True)
     table["is_best_rate"] = mark_best_rates(table)
-    table = table[["replay", "mode", *(name for name in table.columns if name not in ("replay", "mode"))]]
+    names = ["replay", "mode", "note"]
+    table = table[[*names, *table.columns.drop(names)]]
     if args.provenance is not None:
         made = {"/".join(path.resolve().parts[-2:]): read_provenance(path, "replay") for path in args.runs}
         io.write_text(args.provenance, json.dumps(made, indent=1) + "\n")

@@ -12,7 +12,7 @@ that have them: the estimate has the same distribution as with independent draws
 
 from functools import lru_cache
 from math import log, pi
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from scipy.stats import chi2, norm
 from avigap.core import Joint, Latents, MeanField, latent_shapes, log_joint
 from avigap.elbo import supports
 from avigap.errors import InputError
+
+LogQ = Literal["points", "values"]
 
 LARGEST_NORMAL = 7.0
 """Standard normals beyond it (3 in 10^12) are taken for it where they are turned into chi variables."""
@@ -137,13 +139,18 @@ def points_with(joint: Joint, moments: Moments) -> Latents:
     return points
 
 
-def elbo_estimate(joint: Joint, x: Array, q: MeanField, points: Latents) -> Float[Array, ""]:
-    """Return the mean of log p - log q in nats over standardised points: site to (D, *shape)."""
+def elbo_estimate(joint: Joint, x: Array, q: MeanField, points: Latents, log_q: LogQ = "points") -> Float[Array, ""]:
+    """Return the mean of log p - log q in nats over standardised points: site to (D, *shape).
+
+    ``log_q`` is computed from the points, or from the ``"values"`` of the latents and the squares of the scales, as the
+    authors' code does: the same number, and not a number in float32 once a scale is so small that its square is lost.
+    """
     values = jax.tree.map(lambda loc, scale, point: loc + scale * point, q.loc, q.scale, points)
     mean = jnp.mean(jax.vmap(lambda latents: log_joint(joint, x, latents))(values))
     number = len(points[joint.local[0]])
     for site, scale in q.scale.items():
-        mean += jnp.sum(jnp.log(scale)) + jnp.sum(points[site] ** 2) / (2 * number) + scale.size * log(2 * pi) / 2
+        squares = points[site] ** 2 if log_q == "points" else (values[site] - q.loc[site]) ** 2 / scale**2
+        mean += jnp.sum(jnp.log(scale)) + jnp.sum(squares) / (2 * number) + scale.size * log(2 * pi) / 2
     return mean
 
 

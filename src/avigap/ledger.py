@@ -100,7 +100,7 @@ def published_medians(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str]
     for row in rows:
         measure = row.get("measure", {})
         where = measure.get("where", {})
-        is_median = measure.get("statistic") == "median" and str(measure.get("column", "")).startswith("it_1")
+        is_median = measure.get("statistic") == "median" and measure.get("column") in ("it_1", "it_1_honest")
         if is_median and {"replay", "method"} <= set(where) and not {"over", "minus"} & set(measure):
             found[where["replay"], where["method"]] = float(row["published"])
     return found

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from avigap.convergence import median_of
 from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled
-from avigap.plots_replay import method_looks
+from avigap.plots_replay import in_order, method_looks
 
 PRINTED, CORRECT, SINGLE = PALETTE[1], PALETTE[0], PALETTE[2]
 
@@ -89,7 +89,8 @@ def noise_floor(table: pd.DataFrame, curvature: float) -> Figure:
             axes[1].plot(line.learning_rate, line[column], style + marker, color=color, label=f"{label}, {method}")
     log_axes(axes[1])
     axes[1].set(xlabel="learning rate", title=f"N = {largest:,}: what removes it")
-    axes[1].legend(fontsize=6.5)
+    axes[1].set_ylim(bottom=axes[1].get_ylim()[0] / 3e3)
+    axes[1].legend(fontsize=6.5, loc="lower right")
     fig.legend(handles=handles, loc="outside lower center", ncols=3)
     fig.suptitle("Adam's noise floor grows with the number of parameters: F-VI pays for 2 N of them")
     return fig
@@ -134,32 +135,40 @@ def missed_mode(starts: pd.DataFrame, replay: pd.DataFrame, gap: pd.DataFrame) -
 
 @styled
 def nan_rule(table: pd.DataFrame) -> Figure:
-    """Draw iterations to 1 % by the published rule, which takes NaN for convergence, and by the honest one."""
-    fig, axes = panels(1, 1, 3.4)
-    ax, methods, top = axes[0], list(table.method.unique()), table.steps.max() * 1.6
-    for x, method in enumerate(methods):
-        own = table[table.method == method]
-        honest, broken = own.it_1_honest.fillna(np.inf).to_numpy(), np.isfinite(own.nan_at.fillna(np.inf))
-        shown = np.where(np.isfinite(honest), honest, top)
-        ax.plot(np.full(len(own), x + 0.15), shown, "o", color=PALETTE[0], markersize=3.5, alpha=0.7)
-        ax.plot(np.full(len(own), x - 0.15), own.it_1, "o", color=PALETTE[1], markersize=3.5, alpha=0.7)
-        ax.plot(np.full(broken.sum(), x - 0.15), own.it_1[broken], "x", color=BLACK, markersize=7)
-        for shift, column, color in ((-0.15, own.it_1.to_numpy(), PALETTE[1]), (0.15, honest, PALETTE[0])):
-            middle = min(median_of(np.where(np.isnan(column), np.inf, column)).value, top)
-            ax.plot(x + shift, middle, "_", color=color, markersize=16, markeredgewidth=2)
+    """Draw iterations to 1 % by the published rule, which takes NaN for convergence, and by the honest one.
+
+    A group for each replay whose name starts with ``nonlinear_nan``: log q from the draws, and from squared scales.
+    """
+    fig, axes = panels(1, 1, 3.2)
+    own = table[table.replay.str.startswith("nonlinear_nan")]
+    ax, names, top = axes[0], list(own.replay.unique()), own.steps.max() * 1.25
+    for place, name in enumerate(names):
+        runs = own[own.replay == name]
+        spread = np.linspace(-0.12, 0.12, len(runs))
+        broken = np.isfinite(runs.nan_at.fillna(np.inf).to_numpy())
+        for shift, column, color in ((-0.17, "it_1", PALETTE[1]), (0.17, "it_1_honest", PALETTE[0])):
+            times = runs[column].fillna(np.inf).to_numpy()
+            shown = np.where(np.isfinite(times), times, top)
+            x = place + shift + spread
+            ax.plot(x, shown, "o", color=color, markersize=4)
+            ax.plot(x[broken], shown[broken], "x", color=BLACK, markersize=7)
+            middle = min(median_of(times).value, top)
+            ax.plot(place + shift, middle, "_", color=color, markersize=44, markeredgewidth=2)
     ax.axhline(top, color=GREY, linewidth=0.8, linestyle=":")
-    ax.text(-0.45, top, "never", va="bottom", fontsize=7, color=GREY)
-    log_axes(ax, "y")
-    ax.set_xticks(range(len(methods)), methods)
-    ax.set_ylabel("iterations to 1 % of F-VI's loss")
+    ax.text(-0.48, top, "never", va="bottom", fontsize=7, color=GREY)
+    labels = {"nonlinear_nan": "log q from the draws:", "nonlinear_nan_squares": "log q from squared scales, as coded:"}
+    counts = {name: np.isfinite(own.nan_at[own.replay == name].fillna(np.inf)).sum() for name in names}
+    ax.set_xticks(
+        range(len(names)), [f"{labels.get(n, n)}\n{counts[n]} of {sum(own.replay == n)} break" for n in names]
+    )
+    ax.set(ylabel="iterations to 1 % of F-VI's loss", xlim=(-0.5, len(names) - 0.5), ylim=(0, top * 1.15))
     handles = [
         Line2D([], [], color=PALETTE[1], marker="o", label="published rule, bar: median"),
         Line2D([], [], color=PALETTE[0], marker="o", label="honest rule, bar: median"),
-        Line2D([], [], color=BLACK, marker="x", linestyle="none", label="NaN, converged by the published rule"),
+        Line2D([], [], color=BLACK, marker="x", linestyle="none", label="became NaN"),
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=3)
-    seeds = table.groupby("method").seed.nunique()
-    fig.suptitle(f"NaN as convergence: nonlinear model as coded, {seeds.min()} to {seeds.max()} seeds of each width")
+    fig.suptitle(f"NaN as convergence: nonlinear model, width 32, first {own.steps.max()} iterations in float32")
     return fig
 
 
@@ -176,9 +185,10 @@ def time_to_gap(table: pd.DataFrame) -> Figure:
         columns = (("steps_to_gap_2e2", "steps"), ("seconds", "seconds without compilation"))
         for column, (value, label) in enumerate((*columns, ("compile_seconds", "seconds of compilation"))):
             ax = axes[3 * row + column]
-            for method, group in own.groupby("method", sort=False):
-                line = group.groupby("num_obs")[value].apply(lambda t: median_of(t.to_numpy()).value)
-                look = looks[own.model.iloc[0], str(method)]
+            for method in in_order(own.method):
+                group = own[own.method == method].groupby("num_obs")
+                line = group[value].apply(lambda t: median_of(t.to_numpy()).value)
+                look = looks[own.model.iloc[0], method]
                 y = line.where(np.isfinite(line))
                 ax.plot(line.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
             log_axes(ax)

@@ -1,69 +1,60 @@
 """Figures of replayed runs: what Figures 3, 4 and 6 of the paper show, as its code has them and on equal terms."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from avigap.convergence import median_of
-from avigap.plots import BLACK, GREY, Look, draw_at_top, family_looks, log_axes, panels, styled
-from avigap.replay_files import read_replay
+from avigap.plots import BLACK, GREY, MARKERS, Look, draw_at_top, log_axes, panels, styled
+from avigap.tables import read_table
 
-SMOOTHED = 20
-"""Iterations over which the loss of a path is averaged."""
-
-MODES = {
-    "as_coded": "as coded by the authors",
-    "corrected": "density and simulator corrected",
-    "fair": "fair: one start, each method at its best learning rate",
-}
+MODES = {"as_coded": "as coded", "corrected": "corrected", "fair": "fair: one start, best rates"}
 
 
-class Course(NamedTuple):
-    """One run: excess of its loss at every step, and its gap at every look, in nats."""
-
-    replay: str
-    method: str
-    excess: Float[np.ndarray, " steps"]
-    gap: Float[np.ndarray, " looks"]
-    every: int
+HUES = ("crest", "flare")
+"""Palettes of the methods of a model by the first part of their names, from few parameters to many."""
 
 
-def read_paths(files: Sequence[Path], table: pd.DataFrame) -> list[Course]:
-    """Return the course of the first seed of each method in ``<replay>/<part>.nc``, at the largest N and best rate."""
-    best = table[table.is_best_rate].sort_values(["num_obs", "seed"], ascending=[False, True])
-    best = best.drop_duplicates(["replay", "method"])
-    wanted = {(row.replay, row.method): (row.num_obs, row.seed, row.learning_rate) for row in best.itertuples()}
-    paths = []
-    for path in files:
-        for record in read_replay(path):
-            num_obs, seed, rate = wanted[path.resolve().parent.name, record.method]
-            is_run = (record.seed == seed) & (record.learning_rate == rate)
-            if record.num_obs != num_obs or not is_run.any():
-                continue
-            run = int(is_run.argmax())
-            excess = np.asarray(record.loss[run], float) + record.elbo_fvi
-            gap = record.elbo_fvi - record.elbo[run]
-            paths.append(Course(path.resolve().parent.name, record.method, excess, gap, record.protocol.every))
-    return paths
+def in_order(methods: Iterable[str]) -> list[str]:
+    """Return names of methods: F-VI, the constant, then by first part and number, each once."""
+
+    def place(name: str) -> tuple[int, str, int]:
+        first = ["factorized", "constant"].index(name) if name in ("factorized", "constant") else 2
+        stem, _, number = name.rpartition("_")
+        return first, stem, int(number) if number.isdigit() else 0
+
+    return sorted(set(methods), key=place)
 
 
 def method_looks(table: pd.DataFrame) -> dict[tuple[str, str], Look]:
-    """Return the look of each (model, method)."""
-    return family_looks(table.rename(columns={"method": "family"}))
+    """Return the look of each (model, method): one hue for each first part of the names, darker with the number."""
+    looks: dict[tuple[str, str], Look] = {}
+    for model, own in table.groupby("model", sort=False):
+        named = [name for name in in_order(own.method) if name not in ("factorized", "constant")]
+        stems = list(dict.fromkeys(name.rpartition("_")[0] for name in named))
+        looks[str(model), "factorized"], looks[str(model), "constant"] = Look(BLACK, "D"), Look(GREY, "s")
+        for stem, hue in zip(stems, itertools.cycle(HUES), strict=False):
+            members = [name for name in named if name.rpartition("_")[0] == stem]
+            colors = sns.color_palette(hue, len(members)).as_hex()
+            for name, color, marker in zip(members, colors, itertools.cycle(MARKERS), strict=False):
+                looks[str(model), name] = Look(color, marker)
+    return looks
 
 
 def replay_title(table: pd.DataFrame) -> str:
-    """Return what a panel shows: model, mode, and how far the runs go."""
+    """Return what a panel shows: model, mode, how far the runs go, and a note if the configuration has one."""
     first, seeds = table.iloc[0], table.seed.nunique()
-    size = f"{first.model}, N = {first.num_obs:,}: {seeds} seed{'s' * (seeds > 1)}, {first.steps:,} iterations"
-    return f"{size}\n{MODES[first['mode']]}"
+    size = f"{first.model}, N = {first.num_obs:,}, {first.steps:,} iterations, {seeds} seed{'s' * (seeds > 1)}"
+    note = f" ({first.note})" if isinstance(first.get("note"), str) else ""
+    return f"{size}\n{MODES[first['mode']]}{note}"
 
 
 def shown(table: pd.DataFrame, mode: str) -> list[pd.DataFrame]:
@@ -73,63 +64,25 @@ def shown(table: pd.DataFrame, mode: str) -> list[pd.DataFrame]:
         own = table[(table.model == model) & (table["mode"] == mode)]
         if own.empty:
             continue
-        replay = own.groupby("replay", sort=False).method.nunique().idxmax()
-        own = own[own.replay == replay]
+        own = own[own.replay == _longest(own)]
         tables.append(own[(own.num_obs == own.num_obs.max()) & own.is_best_rate])
     return tables
 
 
-@styled
-def elbo_paths(table: pd.DataFrame, paths: Sequence[Course]) -> Figure:
-    """Draw the ELBO of one run of each method against iterations: loss as coded, and gap to the certified optimum."""
-    looks = method_looks(table)
-    rows = {mode: {own.model.iloc[0]: own for own in shown(table, mode)} for mode in ("as_coded", "fair")}
-    names = list(dict.fromkeys([*rows["as_coded"], *rows["fair"]]))
-    fig, axes = panels(2 * len(names), 2, 2.7)
-    for row, model in enumerate(names):
-        for column, mode in enumerate(("as_coded", "fair")):
-            ax = axes[2 * row + column]
-            own = rows[mode].get(model)
-            if own is None:
-                ax.set_axis_off()
-                continue
-            for path in paths:
-                if path.replay == own.replay.iloc[0]:
-                    _draw_path(ax, path, mode, looks[model, path.method])
-            log_axes(ax)
-            ax.set_title(replay_title(own))
-            what = "loss above the certified optimum's" if mode == "as_coded" else "gap to the certified optimum"
-            ax.set_ylabel(f"{what} (nats)")
-        axes[2 * row + 1].legend(
-            handles=_method_key(looks, model, rows, names), loc="center left", bbox_to_anchor=(1.0, 0.5)
-        )
-    for ax in axes[-2:]:
-        ax.set_xlabel("iteration")
-    fig.suptitle("Where the ELBO goes: Figures 3 and 6 as coded, and the same methods on equal terms")
-    return fig
+def _longest(rows: pd.DataFrame) -> str:
+    """Return the replay of most methods, and of these the one of most iterations."""
+    return str(
+        rows.groupby("replay", sort=False).agg({"method": "nunique", "steps": "max"}).apply(tuple, axis=1).idxmax()
+    )
 
 
-def _draw_path(ax: Axes, path: Course, mode: str, look: Look) -> None:
-    """Draw one run; the loss of as-coded runs is a noisy estimate and is averaged over some iterations."""
-    if mode == "as_coded":
-        length = len(path.excess) // SMOOTHED * SMOOTHED
-        y = path.excess[:length].reshape(-1, SMOOTHED).mean(axis=1)
-        x = (np.arange(len(y)) + 0.5) * SMOOTHED
-    else:
-        y, x = path.gap, (np.arange(len(path.gap)) + 1.0) * path.every
-    ax.plot(x, np.where(y > 0, y, np.nan), color=look.color, linewidth=1.0)
-    lost = x[~np.isfinite(y)][:1]
-    draw_at_top(ax, lost, look.color)
-
-
-def _method_key(
-    looks: Mapping[tuple[str, str], Look],
-    model: str,
-    rows: Mapping[str, Mapping[str, pd.DataFrame]],
-    names: Sequence[str],
-) -> list[Line2D]:
-    methods = list(dict.fromkeys(m for own in rows.values() if model in own for m in own[model].method))
-    return [Line2D([], [], color=looks[model, method].color, label=method) for method in methods]
+def read_replays(paths: Sequence[Path]) -> pd.DataFrame:
+    """Return the runs of several tables; a replay of the second or a later one is named by its table as well."""
+    tables = [read_table(paths[0])]
+    for path in paths[1:]:
+        table = read_table(path)
+        tables.append(table.assign(replay=table.replay + f" ({path.stem})"))
+    return pd.concat(tables, ignore_index=True)
 
 
 @styled
@@ -147,7 +100,7 @@ def convergence_boxes(table: pd.DataFrame, published: Mapping[tuple[str, str], f
         columns: list[tuple[pd.DataFrame | None, Any, str]] = [
             (coded.get(model), lambda own: own.it_1_honest, "iterations to 1 % of F-VI's loss"),
             (coded.get(model), lambda own: own.it_1_honest * own.seconds_per_step, "seconds to 1 % of F-VI's loss"),
-            (fair.get(model), lambda own: own.steps_to_gap_2e2, "steps to a gap of 0.02 nats per observation"),
+            (fair.get(model), lambda own: own.steps_to_gap_2e2, "steps to 0.02 nats per observation"),
         ]
         for column, (own, value, label) in enumerate(columns):
             ax = axes[3 * row + column]
@@ -174,7 +127,7 @@ def _draw_boxes(
     ax: Axes, own: pd.DataFrame, looks: Mapping[tuple[str, str], Look], published: Mapping[tuple[str, str], float]
 ) -> None:
     """Draw every run, the box of the middle half, the censored median, and how many runs never get there."""
-    methods = list(own.method.unique())
+    methods = in_order(own.method)
     for x, method in enumerate(methods):
         values = own.value[own.method == method].to_numpy(float)
         values = np.where(np.isnan(values), np.inf, values)
@@ -191,13 +144,14 @@ def _draw_boxes(
         if not reached.all():
             draw_at_top(ax, np.array([float(x)]), look.color)
             ax.text(x, 0.99, str(int((~reached).sum())), transform=ax.get_xaxis_transform(), ha="center", fontsize=6)
-        if np.isfinite(known := published.get((own.replay.iloc[0], method), np.inf)):
+        if np.isfinite(known := published.get((own.replay.iloc[0].split(" ")[0], method), np.inf)):
             ax.plot(x, known, "D", color=BLACK, markerfacecolor="white", markersize=4.5)
     ax.set_xticks(range(len(methods)), methods, rotation=90)
     ax.set_xlim(-0.6, len(methods) - 0.4)
     log_axes(ax, "y")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low / 1.3, high * (high / low) ** 0.25)
+    finite = own.value[np.isfinite(own.value) & (own.value > 0)]
+    low, high = (finite.min(), max(finite.max(), 10 * finite.min())) if len(finite) else (1.0, float(own.steps.max()))
+    ax.set_ylim(low / 1.6, high * (high / low) ** 0.3)
 
 
 @styled
@@ -213,7 +167,7 @@ def convergence_survival(table: pd.DataFrame) -> Figure:
             if own is None:
                 ax.set_axis_off()
                 continue
-            for method in own.method.unique():
+            for method in in_order(own.method):
                 times = np.sort(own.loc[own.method == method, columns[mode]].fillna(np.inf).to_numpy())
                 reached = times[np.isfinite(times)]
                 x = np.r_[1.0, reached, own.steps.max()]
@@ -237,14 +191,18 @@ def learning_rates(table: pd.DataFrame) -> Figure:
     looks = method_looks(table)
     fig, axes = panels(len(tables), 3, 3.0)
     for ax, own in zip(axes, tables, strict=True):
-        for method, group in own.groupby("method", sort=False):
-            times = group.groupby("learning_rate").steps_to_gap_2e2.apply(lambda t: median_of(t.to_numpy()).value)
-            look, x, y = looks[own.model.iloc[0], str(method)], times.index.to_numpy(), times.to_numpy()
+        for method in in_order(own.method):
+            times = (
+                own[own.method == method]
+                .groupby("learning_rate")
+                .steps_to_gap_2e2.apply(lambda t: median_of(t.to_numpy()).value)
+            )
+            look, x, y = looks[own.model.iloc[0], method], times.index.to_numpy(), times.to_numpy()
             ax.plot(x, np.where(np.isfinite(y), y, np.nan), "-" + look.marker, color=look.color, label=method)
         log_axes(ax)
-        ax.set_title(replay_title(own).split("\n")[0])
+        ax.set_title(f"{own.model.iloc[0]}, N = {own.num_obs.max():,}")
         ax.set_xlabel("learning rate")
-        ax.legend(fontsize=7)
+        ax.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
     axes[0].set_ylabel("steps to a gap of 0.02 nats per observation")
     fig.suptitle("Learning-rate fairness: F-VI against A-VI from one start, at every rate")
     return fig
@@ -253,6 +211,6 @@ def learning_rates(table: pd.DataFrame) -> Figure:
 def _every_rate(fair: pd.DataFrame, model: str) -> pd.DataFrame | None:
     """Return the fair runs of a model at its largest N and all learning rates."""
     own = fair[fair.model == model]
-    own = own[own.replay == own.groupby("replay", sort=False).method.nunique().idxmax()]
+    own = own[own.replay == _longest(own)]
     own = own[own.num_obs == own.num_obs.max()]
     return own if own.learning_rate.nunique() > 1 else None

@@ -14,6 +14,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from avigap.amortize import Variational, layout, mean_field, num_params
 from avigap.core import Joint, MeanField
+from avigap.draws import LogQ
 from avigap.elbo import gauss_hermite, supports
 from avigap.errors import InputError
 from avigap.families import AtLeastOne, Family
@@ -47,6 +48,8 @@ class Protocol(NamedTuple):
         Of the estimate of the ELBO, see :mod:`avigap.draws`.
     schedule
         Of the learning rates, see :func:`avigap.stochastic.ascend_stochastically`.
+    log_q
+        How log q is computed, see :func:`avigap.draws.elbo_estimate`.
     target, target_at, cap
         The published rule compares with the loss of F-VI's run from the same seed at iteration ``target_at``, and gives
         up at iteration ``cap``. A fair one compares with the loss at the certified optimum.
@@ -61,6 +64,7 @@ class Protocol(NamedTuple):
     draws: Draws
     num_draws: int
     schedule: Schedule
+    log_q: LogQ
     target: Target
     target_at: int
     cap: int
@@ -76,6 +80,7 @@ def protocol(
     draws: Draws = "independent",
     num_draws: AtLeastOne = 100,
     schedule: Schedule = "constant",
+    log_q: LogQ = "points",
     target: Target = "factorized",
     target_at: AtLeastOne | None = None,
     cap: AtLeastOne | None = None,
@@ -97,7 +102,7 @@ def protocol(
     if max(target_at, cap) > steps:
         raise InputError(f"target_at and cap must be at most steps = {steps}, got {target_at} and {cap}")
     return Protocol(
-        steps, every, learning_rates, start, draws, num_draws, schedule, target, target_at, cap, target_loss
+        steps, every, learning_rates, start, draws, num_draws, schedule, log_q, target, target_at, cap, target_loss
     )
 
 
@@ -196,6 +201,7 @@ def replay(
         draws=how.draws,
         num_draws=how.num_draws,
         schedule=how.schedule,
+        log_q=how.log_q,
         report=report,
     )
     ends = jax.vmap(lambda params: mean_field(joint, family, jax.tree.map(jnp.float64, params), x))

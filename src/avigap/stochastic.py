@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from avigap.amortize import Variational, initial, mean_field
 from avigap.core import Joint, MeanField
 from avigap.draws import (
+    LogQ,
     check_moments,
     check_strata,
     draw_moments,
@@ -59,11 +60,12 @@ def _draw(joint: Joint, draws: Draws, num_draws: int, num_obs: int, key: PRNGKey
     return draw(joint, num_obs, num_draws, key)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
 def _advance(
     joint: Joint,
     family: Family,
     draws: Draws,
+    log_q: LogQ,
     num_draws: int,
     steps: int,
     x: Array,
@@ -82,7 +84,7 @@ def _advance(
 
     def loss(params: Variational, drawn: Any) -> Array:
         points = points_with(joint, drawn) if draws == "moments" else drawn
-        return -elbo_estimate(joint, x, mean_field(joint, family, params, x), points)
+        return -elbo_estimate(joint, x, mean_field(joint, family, params, x), points, log_q)
 
     def of_seed(states: Any, key: PRNGKeyArray) -> tuple[Any, Array]:
         def draw(index: Array) -> Any:
@@ -124,6 +126,7 @@ def ascend_stochastically(
     draws: Draws = "independent",
     num_draws: int = 100,
     schedule: Schedule = "constant",
+    log_q: LogQ = "points",
     report: Callable[[int, float], None] = lambda step, value: None,
 ) -> Runs:
     """Run Adam from S starts at each of K learning rates side by side: R = S K runs, the rates of a start together.
@@ -140,6 +143,8 @@ def ascend_stochastically(
         ``"independent"`` draws, the ``"moments"`` of as many, or ``"stratified"`` ones (:mod:`avigap.draws`).
     schedule
         Of the learning rates: ``"constant"`` as published, or ``"linear"`` to zero at the last step.
+    log_q
+        How log q is computed, see :func:`avigap.draws.elbo_estimate`.
     report
         Called with the step and the best ELBO so far.
 
@@ -168,7 +173,7 @@ def ascend_stochastically(
 
     course: list[tuple[np.ndarray, np.ndarray, float]] = []
     averaged, start = read(states)[0], time.perf_counter()
-    fixed = (joint, family, draws, num_draws, every)
+    fixed = (joint, family, draws, log_q, num_draws, every)
     advance = _advance.lower(*fixed, small_x, states, keys, small_rates, jnp.int32(0), horizon).compile()
     compile_seconds = time.perf_counter() - start
     for done in range(0, steps, every):

@@ -15,7 +15,7 @@ REPLAY_FIGURES = [
         "learning_rates": HAS_MODES,
         "time_to_gap": HAS_SIZES,
         "noise_floor": HAS_NOISE,
-        "nan_rule": HAS_MODES,
+        "nan_rule": {"nonlinear_nan", "nonlinear_nan_squares"} <= set(REPLAYS),
         "missed_mode": MISSED and HAS_DRAWS,
         "hmm_example": True,
         "gap_decomposition": True,
@@ -50,7 +50,7 @@ rule plot_convergence_boxes:
     input:
         script="scripts/plot_convergence_boxes.py",
         package=package_files("plot_convergence_boxes"),
-        replay=f"{RESULTS}/replay.csv",
+        replay=[f"{RESULTS}/replay.csv", "reference/full_replay.csv"],
         reference=REFERENCE,
         schema="workflow/schemas/ledger.schema.yaml",
     output:
@@ -72,7 +72,7 @@ rule plot_convergence_survival:
     input:
         script="scripts/plot_convergence_survival.py",
         package=package_files("plot_convergence_survival"),
-        replay=f"{RESULTS}/replay.csv",
+        replay=[f"{RESULTS}/replay.csv", "reference/full_replay.csv"],
     output:
         multiext(f"{FIGURES}/convergence_survival", ".pdf", ".png"),
     log:
@@ -147,7 +147,7 @@ rule plot_nan_rule:
     input:
         script="scripts/plot_nan_rule.py",
         package=package_files("plot_nan_rule"),
-        replay="reference/full_replay.csv",
+        replay=f"{RESULTS}/replay.csv",
     output:
         multiext(f"{FIGURES}/nan_rule", ".pdf", ".png"),
     log:

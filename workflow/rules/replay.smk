@@ -80,7 +80,9 @@ rule summarise_replay:
         "../../envs/avigap.yaml"
     threads: 1
     params:
-        modes=as_json({name: entry["mode"] for name, entry in REPLAYS.items()}),
+        replays=as_json(
+            {name: {key: entry.get(key, "") for key in ("mode", "note")} for name, entry in REPLAYS.items()}
+        ),
     shell:
-        "NPROC={threads} python {input.script:q} --runs {input.runs:q} --modes {params.modes:q}"
+        "NPROC={threads} python {input.script:q} --runs {input.runs:q} --replays {params.replays:q}"
         " --output {output.replay:q} --provenance {output.provenance:q} > {log:q} 2>&1"
