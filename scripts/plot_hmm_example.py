@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from avigap import cli, plots
-from avigap.plots_explain import hmm_example
+from avigap.plots_hmm_example import hmm_example
 from avigap.tables import read_table
 
 

@@ -1,4 +1,4 @@
-"""Figures that explain published numbers: the printed example, the noise floor, the missed mode, times, parts."""
+"""Figures that explain published numbers: the noise floor, the missed mode, NaN, times to a gap, parts of the gap."""
 
 import numpy as np
 import pandas as pd
@@ -10,39 +10,6 @@ from matplotlib.patches import Patch
 from avigap.convergence import median_of
 from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled
 from avigap.plots_replay import in_order, method_looks
-
-PRINTED, CORRECT, SINGLE = PALETTE[1], PALETTE[0], PALETTE[2]
-
-
-@styled
-def hmm_example(table: pd.DataFrame) -> Figure:
-    """Draw posterior means by both matrices (Figure 8), their eigenvalues, and a counter-example that is one."""
-    fig, axes = panels(4, 2, 2.6)
-    means, eigenvalues = (table[table.quantity == quantity] for quantity in ("mean", "eigenvalue"))
-    for case, color, label in (("printed", PRINTED, "matrix as printed"), ("correct", CORRECT, "matrix of the model")):
-        own = means[(means.case == case) & (means["index"] > 0)]
-        axes[0].plot(own["index"], own.value, "o-", color=color, markersize=2.5, linewidth=0.8, label=label)
-        own = eigenvalues[eigenvalues.case == case]
-        below = int((own.value < 0).sum())
-        axes[1].plot(own["index"] + 1, own.value, color=color, label=f"{label}: {below} negative")
-    axes[0].set(xlabel="n", ylabel="posterior mean of z_n", title="Figure 8: data x_1 = .. = x_N = 1")
-    axes[0].set_ylim(-0.5, 5.9)
-    axes[0].legend(loc="upper right")
-    axes[1].axhline(0, color=GREY, linewidth=0.8)
-    axes[1].set(xlabel="rank", ylabel="eigenvalue", title="a precision matrix has no negative eigenvalue")
-    axes[1].legend(loc="upper left")
-    own = means[(means.case == "one_datum") & (means["index"] > 0)]
-    middle = int(own["index"].iloc[own.value.argmax()])
-    near = own[(own["index"] - middle).abs() <= 8]
-    axes[2].plot(near["index"], near.value, "o-", color=SINGLE, markersize=3, linewidth=0.8)
-    axes[2].set(xlabel="n", ylabel="posterior mean of z_n", title=f"a valid example: x_{middle} = 1, all others 0")
-    gaps = table[table.quantity == "gap"]
-    own = gaps[gaps.case == "one_datum"]
-    axes[3].plot(own["index"], own.value, "o-", color=SINGLE, label="one datum")
-    log_axes(axes[3], "y")
-    axes[3].set(xlabel="half-width h of the window", ylabel="gap (nats)", title="what any function of the window loses")
-    fig.suptitle("The hidden Markov example: the printed one is none, and one that is")
-    return fig
 
 
 def noise_law(num_obs: np.ndarray, rate: float, num_draws: int, curvature: float) -> np.ndarray:
@@ -115,7 +82,7 @@ def missed_mode(starts: pd.DataFrame, replay: pd.DataFrame, gap: pd.DataFrame) -
     labels = []
     for y, (_, own) in enumerate(draws.groupby(["num_draws", "learning_rate"])):
         axes[1].plot(own.gap, np.full(len(own), y), "o", color=PALETTE[1], markersize=4)
-        number, rate = own.num_draws.iloc[0], own.learning_rate.iloc[0]
+        number, rate = int(own.num_draws.iloc[0]), own.learning_rate.iloc[0]
         labels.append(f"{number} draw{'s' * (number > 1)}, rate {rate:g}")
     axes[1].set_yticks(range(len(labels)), labels, fontsize=6.5)
     axes[1].set(title="F-VI by Adam\nby number of draws", xscale="log", xlim=(50, 2e5))
@@ -172,29 +139,58 @@ def nan_rule(table: pd.DataFrame) -> Figure:
     return fig
 
 
+def break_even(seconds: pd.DataFrame) -> dict[str, float]:
+    """Return the N from which on each method takes less time than F-VI; infinity if it does not at the largest N.
+
+    Parameters
+    ----------
+    seconds
+        Median time by N (rows) and method (columns, ``factorized`` among them); infinity where half never get there.
+    """
+    found = {}
+    for method in seconds.columns.drop("factorized"):
+        is_ahead = (seconds[method] < seconds.factorized).to_numpy()
+        last_behind = np.flatnonzero(~is_ahead).max(initial=-1)
+        found[str(method)] = float([*seconds.index, np.inf][last_behind + 1])
+    return found
+
+
+TIMES = {"steps_to_gap_2e2": "steps", "seconds": "seconds of one run", "compile_seconds": "seconds to compile"}
+
+
 @styled
 def time_to_gap(table: pd.DataFrame) -> Figure:
     """Draw steps and seconds to a gap of 0.02 nats per observation against N, at each method's best rate."""
-    fair = table[(table["mode"] == "fair") & table.is_best_rate & (table.steps > 500)]
-    names = [name for name, own in fair.groupby("replay", sort=False) if own.num_obs.nunique() > 1]
+    fair = table[(table["mode"] == "fair") & table.is_best_rate & (table.target_loss.notna())]
+    sizes = fair.groupby("replay", sort=False).num_obs.nunique()
+    most = fair.groupby("replay", sort=False).method.nunique()
+    names = [name for name in sizes.index if sizes[name] > 1 and most[name] > 2]
     looks = method_looks(table)
     fig, axes = panels(3 * len(names), 3, 2.8)
     for row, name in enumerate(names):
         own = fair[fair.replay == name]
         own = own.assign(seconds=own.steps_to_gap_2e2 * own.seconds_per_step / own.runs_together)
-        columns = (("steps_to_gap_2e2", "steps"), ("seconds", "seconds without compilation"))
-        for column, (value, label) in enumerate((*columns, ("compile_seconds", "seconds of compilation"))):
-            ax = axes[3 * row + column]
+        columns = {
+            "steps_to_gap_2e2": "steps",
+            "seconds": "seconds of one run",
+            "compile_seconds": "seconds to compile",
+        }
+        for ax, (value, label) in zip(axes[3 * row :], columns.items(), strict=False):
+            medians = own.pivot_table(value, "num_obs", "method", lambda t: median_of(t.to_numpy()).value, dropna=False)
+            ahead = break_even(medians) if value == "seconds" else {}
             for method in in_order(own.method):
-                group = own[own.method == method].groupby("num_obs")
-                line = group[value].apply(lambda t: median_of(t.to_numpy()).value)
-                look = looks[own.model.iloc[0], method]
-                y = line.where(np.isfinite(line))
-                ax.plot(line.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
+                look, y = looks[own.model.iloc[0], method], medians[method]
+                text = (
+                    f"{method}, ahead from N = {ahead[method]:,.0f}" if ahead.get(method, np.inf) < np.inf else method
+                )
+                line = y.where(np.isfinite(y))
+                ax.plot(y.index, line, "-" + look.marker, color=look.color, label=text, markersize=3.5)
             log_axes(ax)
-            ax.set(ylabel=label, title=f"{own.model.iloc[0]}")
-        axes[3 * row + 2].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
-    label_outer(axes, 3, "number of observations N", "steps")
+            ax.set(ylabel=label, title=str(own.model.iloc[0]))
+        handles, labels = axes[3 * row + 1].get_legend_handles_labels()
+        axes[3 * row + 2].legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)
+    for ax in axes[-3:]:
+        ax.set_xlabel("number of observations N")
     fig.suptitle("Time to a gap of 0.02 nats per observation, plain starts, each method at its best rate")
     return fig
 
