@@ -62,8 +62,9 @@ format: $(STAMP) ## rewrite the sources in the project's style
 bench: $(STAMP) ## times and memory, as ratios to NumPyro's own SVI
 	$(PY) scripts/bench.py $(ARGS)
 
-docs-figures: $(STAMP) ## copy the README's pictures from figures/ into docs/figures/
+docs-figures: $(STAMP) ## copy the pictures of the README from figures/, and the ledger, into docs/
 	$(PY) scripts/docs_figures.py $(ARGS)
+	cp results/ledger.csv docs/ledger.csv
 
 # Pins that still fit pyproject.toml stay; `make lock ARGS=--upgrade` takes the newest of everything,
 # `make lock ARGS='--upgrade-package jax'` of one package.

@@ -280,10 +280,34 @@ def test_keys_that_differ_are_no_repetition(tmp_path, text):
     check_repeated_keys([tmp_path / "config.yaml", tmp_path / "missing.yaml"])
 
 
-@pytest.mark.parametrize("path", [ROOT / "config.yaml", *(ROOT / "config").glob("*.yaml")], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "config.yaml", *(path for path in (ROOT / "config").glob("*.yaml") if path.stem != "replays")],
+    ids=lambda path: path.name,
+)
 def test_the_configurations_of_the_project_are_good(path):
     check_repeated_keys([path])
     check_config(yaml.safe_load(path.read_text()), SCHEMA, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        (None, "the file of replays 'more.yaml' does not exist, or is not a file"),
+        ("a: [", "the file of replays 'more.yaml' is not YAML"),
+        ("a: {}\na: {}", "'a' is given 2 times"),
+        ("coded: {mode: fair}", "replays.coded lacks 'of', 'protocol', 'methods'"),
+        ("[1]", "replays must be a mapping of names to values"),
+    ],
+)
+def test_a_file_of_replays_is_read_or_refused(check, tmp_path, text, fragment):
+    if text is not None:
+        (tmp_path / "more.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        check("replays", "more.yaml")
+    assert fragment in str(caught.value)
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(yaml.safe_load(GOOD)["replays"]))
+    assert check("replays", "more.yaml") == check()
 
 
 def test_the_published_rule_needs_fvi_among_the_methods(check):

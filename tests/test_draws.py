@@ -141,3 +141,23 @@ def test_strata_leave_a_part_of_the_variance(model, part):
 def test_strata_of_coupled_latents_are_refused():
     with pytest.raises(InputError, match="stratified draws need a log joint that is a sum over observations"):
         check_strata(bound("hmm"), jnp.zeros(5))
+
+
+def test_log_q_from_values_is_the_same_number_until_squares_are_lost():
+    """In float32 a scale of 1e-10 still has a square, and no square of that, which the gradient takes."""
+    joint, x = bound("linear"), jnp.asarray(data("linear", {}, NUM_OBS))
+    points = independent_points(joint, NUM_OBS, NUM_DRAWS, jax.random.key(0))
+
+    def estimate(q, log_q):
+        own = jax.tree.map(lambda leaf: leaf.astype(q.loc["z"].dtype), (x, points))
+        return elbo_estimate(joint, own[0], q, own[1], log_q)
+
+    q = some_q(joint)
+    assert float(estimate(q, "values")) == pytest.approx(float(estimate(q, "points")), rel=1e-10)
+    tiny = MeanField(q.loc, {name: scale * 1e-10 for name, scale in q.scale.items()})
+    small = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tiny)
+    finite = {
+        kind: bool(jnp.isfinite(jax.grad(lambda q: estimate(q, kind))(small).scale["z"]).all())  # noqa: B023
+        for kind in ("points", "values")
+    }
+    assert finite == {"points": True, "values": False}

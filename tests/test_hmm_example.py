@@ -35,6 +35,8 @@ def test_the_correct_matrix_is_that_of_the_model(x):
     precision, mean = correct(x)
     assert np.allclose(precision, dense(12), atol=1e-10)
     assert np.allclose(mean, np.linalg.solve(dense(12), np.r_[0.0, x]), atol=1e-10)
+    optimum = fit_factorized(bound("hmm", {"initial": "flat"}), jnp.asarray(x)).fit.q.loc
+    assert np.allclose(mean, np.r_[optimum["z0"], optimum["z"]], atol=1e-9)
     if (x == 1).all():
         assert np.allclose(mean, 1.0, atol=1e-10)
 

@@ -79,10 +79,18 @@ def test_a_median_counts_nan_and_infinity_as_never():
         (np.inf, {"relative": 0.5}, 1e300, False),
         (10.0, {"relative": 0.5}, np.inf, False),
         (10.0, {"absolute": np.inf}, np.nan, False),
+        (10.0, {"interval": True}, 18.0, True),  # the published number lies in the measured interval, 8 to 20
+        (7.0, {"interval": True}, 18.0, False),
+        (7.0, {"interval": True, "absolute": 11.0}, 18.0, True),
     ],
 )
 def test_agreement_is_within_the_tolerance(published, tolerance, measured, stands):
-    assert agrees({"published": published, "tolerance": tolerance, "spread": [9.0, 12.5]}, measured) is stands
+    assert agrees({"published": published, "tolerance": tolerance, "spread": [9.0, 12.5]}, measured, (8, 20)) is stands
+
+
+def test_a_published_range_without_end_takes_what_never_happened():
+    row = {"published": 50.0, "spread": [9.0, np.inf], "tolerance": {"spread": 0.5, "absolute": 1.0}}
+    assert agrees(row, np.inf) and agrees(row, 8.5) and not agrees(row, 7.5)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +153,8 @@ def test_changing_a_result_file_changes_the_verdict(tmp_path, monkeypatch):
 def test_the_reference_file_names_only_what_exists():
     assert len(ROWS) >= 60 and len({each["id"] for each in ROWS}) == len(ROWS)
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    methods = {name: set(entry["methods"]) for name, entry in config["replays"].items()}
+    replays = yaml.safe_load((ROOT / config["replays"]).read_text(encoding="utf-8"))
+    methods = {name: set(entry["methods"]) for name, entry in replays.items()}
     families = {name: set(entry["families"]) for name, entry in config["experiments"].items()}
     for each in ROWS:
         measures = [each[key] for key in ("measure",) if key in each]
@@ -187,3 +196,16 @@ def test_the_table_has_the_promised_columns_and_verdicts():
     ledger = judge_all(ROWS, {"authors": pd.read_csv(ROOT / "reference/authors.csv")})
     assert list(ledger.columns[:11]) == COLUMNS[:11] and len(ledger) == len(ROWS)
     assert set(ledger.verdict) <= set(VERDICTS)
+
+
+def test_the_readme_says_what_the_ledger_said_last():
+    """Each line of its first table: a row that exists, with the verdict of the kept ledger, and a command."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = text.split("## What of the paper stands")[1].split("\n## ")[0]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"][2:]
+    kept = pd.read_csv(ROOT / "docs/ledger.csv").set_index("id")
+    assert len(lines) >= 10 and list(kept.index) == [each["id"] for each in ROWS]
+    assert f"{len(ROWS)} published numbers and claims" in part
+    for _, _, verdict, name, command in lines:
+        assert verdict == kept.verdict[name.strip("`")], name
+        assert command.strip("`") in kept.command[name.strip("`")], name

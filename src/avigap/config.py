@@ -57,7 +57,7 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
     Parameters
     ----------
     config
-        As read from YAML; defaults of the schema are filled in, in place.
+        As read from YAML; filled in, in place: defaults of the schema, and the file that ``replays`` may name.
     schema_path
         The JSON schema, in YAML.
     folder
@@ -68,6 +68,8 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
     InputError
         With one sentence that names the culprit and what is allowed.
     """
+    if isinstance(config.get("replays"), str):
+        config["replays"] = _load_replays(folder / config["replays"])
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path)))
     if errors:
@@ -83,6 +85,16 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
             _check_replay(replay, config["experiments"])
         except InputError as error:
             raise InputError(f"replay {name!r}: {error}") from None
+
+
+def _load_replays(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"the file of replays {path.name!r} does not exist, or is not a file")
+    check_repeated_keys([path])
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"the file of replays {path.name!r} is not YAML") from error
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:

@@ -16,7 +16,6 @@ from jaxtyping import Float
 
 from avigap import models
 from avigap.core import bind, log_joint
-from avigap.optimum import fit_factorized
 
 NUM_OBS = 100
 """Length of the published series."""
@@ -42,8 +41,7 @@ def printed(num_obs: int = NUM_OBS) -> Posterior:
 def correct(x: Float[np.ndarray, " N"], initial: str = "flat") -> Posterior:
     """Return precision and means of the latents under the model; z_0 comes first where ``initial`` is flat.
 
-    The precision is minus the Hessian of the log joint of :mod:`avigap.models.hmm`, the means are those of its
-    certified F-VI optimum, which are the posterior's where the posterior is normal.
+    The precision is minus the Hessian of the log joint of :mod:`avigap.models.hmm`, the means solve its gradient.
     """
     joint = bind(models.load("hmm"), {"initial": initial})
     data = jnp.asarray(x, float)
@@ -54,9 +52,7 @@ def correct(x: Float[np.ndarray, " N"], initial: str = "flat") -> Posterior:
 
     size = len(x) + (initial == "flat")
     precision = -np.asarray(jax.hessian(of_vector)(jnp.zeros(size)))
-    loc = fit_factorized(joint, data).fit.q.loc
-    mean = np.concatenate([np.atleast_1d(np.asarray(loc[site])) for site in (*joint.shared, "z")])
-    return Posterior(precision, mean)
+    return Posterior(precision, np.linalg.solve(precision, np.asarray(jax.grad(of_vector)(jnp.zeros(size)))))
 
 
 def window_groups(x: Float[np.ndarray, " N"], half_width: int) -> np.ndarray:

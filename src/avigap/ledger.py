@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from avigap.convergence import median_of
+from avigap.convergence import Median, median_of
 from avigap.errors import InputError, unknown
 
 COLUMNS = [
@@ -35,7 +35,7 @@ TABLES = ("gap", "fvi", "coefficients", "replay", "hmm_example", "authors", "ful
 """Tables of results that a measure may name, by the stems of their files."""
 
 MERGED = ("measure", "where", "without")
-"""Mappings of a row that are laid over those of its group rather than replace them."""
+"""Mappings of a row that are laid over those of its group; one that names a table of its own replaces them."""
 
 
 def _median(values: np.ndarray) -> float:
@@ -60,8 +60,9 @@ def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any
     """Return ``base`` with the entries of ``top``, those in ``MERGED`` laid over each other in turn."""
     merged = {**base, **top}
     for name in MERGED:
-        if isinstance(base.get(name), Mapping) and isinstance(top.get(name), Mapping):
-            merged[name] = _laid_over(base[name], top[name])
+        both = base.get(name), top.get(name)
+        if isinstance(both[0], Mapping) and isinstance(both[1], Mapping) and "table" not in both[1]:
+            merged[name] = _laid_over(both[0], both[1])
     return merged
 
 
@@ -148,21 +149,26 @@ def measure_of(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -
     return number
 
 
-def agrees(row: Mapping[str, Any], measured: float) -> bool:
-    """Return whether a measured number agrees with the published one; NaN never does, infinity with infinity."""
+def agrees(row: Mapping[str, Any], measured: float, interval: tuple[float, float] | None = None) -> bool:
+    """Return whether a measured number agrees with the published one; NaN never does, infinity with infinity.
+
+    ``interval`` is that of a measured median, in which the published number may lie where the tolerance says so.
+    """
     published, rule = row["published"], row["tolerance"]
     if math.isnan(measured):
         return False
     room = rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(published)
     if "relation" in rule:
         return bool(measured >= published - room if rule["relation"] == "at_least" else measured <= published + room)
-    if math.isinf(published) or math.isinf(measured):
-        return bool(measured == published)
-    low = high = published
+    if rule.get("interval") and interval is not None and interval[0] <= published <= interval[1]:
+        return True
     if "spread" in rule:  # so many lengths of the published range to both sides of it
         low, high = row["spread"]
-        low, high = low - rule["spread"] * (high - low), high + rule["spread"] * (high - low)
-    return bool(low - room <= measured <= high + room)
+        room += rule["spread"] * (high - low) if math.isfinite(high) else 0.0
+        return bool(low - room <= measured <= high + room)
+    if math.isinf(published) or math.isinf(measured):
+        return bool(measured == published)
+    return bool(abs(measured - published) <= room)
 
 
 def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
@@ -174,10 +180,13 @@ def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[st
     found["measured"] = measured = measure_of(row["measure"], tables)
     if measured is None:
         return found | {"verdict": "not run", "cause": "the configuration has no such run"}
-    found |= _interval(row["measure"], tables)
+    values = select(row["measure"], tables)
+    found["runs"], middle = len(values), _middle(row["measure"], values)
+    if middle is not None:
+        found["interval"] = f"[{middle.low:.6g}, {middle.high:.6g}] {middle.coverage:.0%}"
     if row.get("published") is None:
         return found | {"verdict": "untested in the paper, now measured"}
-    verdict = "reproduced" if agrees(row, measured) else "differs"
+    verdict = "reproduced" if agrees(row, measured, middle and (middle.low, middle.high)) else "differs"
     if "without" in row:
         found["without_defect"] = other = measure_of(_laid_over(row["measure"], row["without"]), tables)
         if verdict == "reproduced" and other is not None and not agrees(row, other):
@@ -185,13 +194,11 @@ def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[st
     return found | {"verdict": verdict, "cause": None if verdict == "reproduced" else row.get("cause")}
 
 
-def _interval(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Return number of runs and, for a median, the order statistics between which it lies with 95 % probability."""
-    values = select(measure, tables)
+def _middle(measure: Mapping[str, Any], values: np.ndarray) -> Median | None:
+    """Return the median of several runs with the order statistics between which it lies with 95 % probability."""
     if measure["statistic"] != "median" or "over" in measure or "minus" in measure or len(values) < 2:
-        return {"runs": len(values)}
-    middle = median_of(np.where(np.isnan(values), np.inf, values))
-    return {"runs": len(values), "interval": f"[{middle.low:.6g}, {middle.high:.6g}] {middle.coverage:.0%}"}
+        return None
+    return median_of(np.where(np.isnan(values), np.inf, values))
 
 
 def _in_words(rule: Mapping[str, Any] | None) -> str | None:
@@ -199,6 +206,7 @@ def _in_words(rule: Mapping[str, Any] | None) -> str | None:
         return None
     names = {"absolute": "within {}", "relative": "within {:.2%}", "spread": "in the published range + {} of it"}
     parts = [text.format(rule[name]) for name, text in names.items() if name in rule]
+    parts += ["or in the interval of the measured median"] if rule.get("interval") else []
     parts += [str(rule["relation"]).replace("_", " ")] if "relation" in rule else []
     return f"{', '.join(parts)}: {rule['why']}"
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from avigap.convergence import median_of
-from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled
+from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled, whole_decades
 from avigap.plots_replay import in_order, method_looks
 
 
@@ -77,7 +77,7 @@ def missed_mode(starts: pd.DataFrame, replay: pd.DataFrame, gap: pd.DataFrame) -
         axes[0].plot(np.maximum(own.gap, 1e-3), np.full(len(own), y), "o", color=PALETTE[0], markersize=4)
         axes[0].text(3e5, y, f"{own.found.mean():.0%}", va="center", fontsize=6.5)
     axes[0].set_yticks(range(len(names)), names, fontsize=6.5)
-    axes[0].set(title="F-VI by Newton's method, by start\n(right: far modes found)", xscale="log", xlim=(5e-4, 2e5))
+    axes[0].set(title="F-VI by Newton's method\n(right: far modes found)", xscale="log", xlim=(5e-4, 2e5))
     draws = replay[replay.replay.str.startswith("nonlinear_draws") & (replay.method == "factorized")]
     labels = []
     for y, (_, own) in enumerate(draws.groupby(["num_draws", "learning_rate"])):
@@ -85,17 +85,17 @@ def missed_mode(starts: pd.DataFrame, replay: pd.DataFrame, gap: pd.DataFrame) -
         number, rate = int(own.num_draws.iloc[0]), own.learning_rate.iloc[0]
         labels.append(f"{number} draw{'s' * (number > 1)}, rate {rate:g}")
     axes[1].set_yticks(range(len(labels)), labels, fontsize=6.5)
-    axes[1].set(title="F-VI by Adam\nby number of draws", xscale="log", xlim=(50, 2e5))
+    axes[1].set(title="F-VI by Adam", xscale="log", xlim=(50, 2e6))
     for y, (_, row) in enumerate(gap.iterrows()):
         plain = row.gap + row.optimization_gap_per_obs * row.num_obs
         axes[2].plot(row.gap, y, "o", color=PALETTE[2], markersize=5)
         axes[2].plot(plain, y, "o", color=PALETTE[2], markerfacecolor="white", markersize=5)
     axes[2].set_yticks(range(len(gap)), list(gap.family), fontsize=6.5)
-    axes[2].set(title="A-VI: best start (full)\nand plain start (hollow)", xscale="log", xlim=(0.05, 2e5))
+    axes[2].set(title="A-VI, best start\n(hollow: plain)", xscale="log", xlim=(0.05, 2e5))
     for ax in axes:
         ax.axvline(missed, color=GREY, linewidth=0.8)
-        ax.set_xlabel("gap to the certified optimum (nats)")
         ax.invert_yaxis()
+    fig.supxlabel("gap to the certified optimum (nats)", fontsize=9)
     fig.suptitle(f"The missed mode: who finds what a local method loses ({missed:.0f} nats, grey line)")
     return fig
 
@@ -186,6 +186,7 @@ def time_to_gap(table: pd.DataFrame) -> Figure:
                 line = y.where(np.isfinite(y))
                 ax.plot(y.index, line, "-" + look.marker, color=look.color, label=text, markersize=3.5)
             log_axes(ax)
+            whole_decades(ax, medians.to_numpy(float))
             ax.set(ylabel=label, title=str(own.model.iloc[0]))
         handles, labels = axes[3 * row + 1].get_legend_handles_labels()
         axes[3 * row + 2].legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)

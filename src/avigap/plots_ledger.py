@@ -60,7 +60,7 @@ def _draw_counts(ax: Axes, table: pd.DataFrame, sections: Sequence[str]) -> None
             number = int(((table.section == name) & (table.verdict == verdict)).sum())
             if number:
                 ax.barh(y, number, left=left, color=COLORS[verdict], height=0.7, linewidth=0)
-                ax.text(left + number / 2, y, str(number), ha="center", va="center", color="white", fontsize=7)
+                ax.text(left + number / 2, y, str(number), ha="center", va="center", color="white", fontsize=6)
             left += number
     ax.set_yticks(range(len(sections)), sections)
     ax.invert_yaxis()
@@ -85,4 +85,4 @@ def _draw_ratios(ax: Axes, table: pd.DataFrame, sections: Sequence[str]) -> None
     ax.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
     ax.set_yticks(range(len(sections)), [])
     ax.invert_yaxis()
-    ax.set_xlabel("measured / published (triangles: beyond, or never)")
+    ax.set_xlabel("measured / published (triangle: beyond)")
