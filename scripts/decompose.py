@@ -11,14 +11,13 @@ from avigap.amortize import mean_field
 from avigap.errors import InputError
 from avigap.evidence import log_evidence, pareto_k
 from avigap.files import check_output
-from avigap.plots_read import read_family
 
 GAPS = ["gap", "gap_error", "optimization_gap_per_obs", "held_out_gap_per_obs", "seed", "num_obs"]
 
 
 def row_of(each: io.DataSet, index: int, path: Path) -> dict[str, Any]:
     """Return a family's parts of the loss, in nats per observation, and Pareto's k of its q."""
-    family = read_family(path, each.name)
+    family = io.read_family(path, each.name)
     params, gaps = io.read_avi(path, [each], family, each.name)[0], io.read_summary(path, GAPS).iloc[index]
     q = mean_field(each.joint, family, params, jnp.asarray(each.x))
     own = gaps.gap / each.num_obs

@@ -116,9 +116,12 @@ def outputs(jobs, rule):
     return {output for job in jobs if job.rule == rule for output in job.outputs}
 
 
+TABLES = ("coefficients", "decompose", "ledger", "summarise_fvi", "summarise_gap", "summarise_replay")
+
+
 def assert_only_drawing(jobs, *beside):
-    """Beside some rules only those of figures run: no data are made and nothing is fitted."""
-    assert all(job.rule in (*beside, "all") or job.rule.startswith("plot_") for job in jobs)
+    """Beside some rules only those of tables and figures run: no data are made and nothing is fitted."""
+    assert all(job.rule in (*beside, *TABLES, "all") or job.rule.startswith("plot_") for job in jobs)
 
 
 def test_a_clone_plans_the_whole_chain(tmp_path):
@@ -164,14 +167,33 @@ def test_an_edited_configuration_runs_what_it_touches(project, edit):
     expected = {f"results/saw/avi/{family}.nc" for family in families} | {"results/hmm/avi/added.nc"}
     assert outputs(jobs, "fit_avi") == expected
     assert outputs(jobs, "summarise_gap") == {"results/gap.csv", "results/provenance.json"}
-    assert_only_drawing(jobs, "simulate", "fit_fvi", "fit_avi", "summarise_gap")
+    replays = yaml.safe_load((project.folder / config["replays"]).read_text())
+    of_saw = {name for name, entry in replays.items() if entry["of"]["experiment"] == "saw"}
+    assert {Path(output).parent.name for output in outputs(jobs, "replay")} == of_saw
+    assert_only_drawing(jobs, "simulate", "fit_fvi", "fit_avi", "replay")
+
+
+def test_an_edited_replay_runs_alone(project, edit):
+    replays = yaml.safe_load((project.folder / "config/replays.yaml").read_text())
+    replays["saw_fair"]["protocol"]["learning_rates"] = [0.1]
+    edit("config/replays.yaml", yaml.safe_dump(replays, sort_keys=False))
+    jobs = project.plan()
+    assert outputs(jobs, "replay") == {"results/replays/saw_fair/part_0.nc"}
+    assert {job.rule for job in jobs if job.rule in TABLES} == {"summarise_replay", "ledger"}
+    assert_only_drawing(jobs, "replay")
+
+
+def test_an_edited_reference_runs_the_ledger_and_its_figures(project, edit):
+    edit("reference/ledger.yaml")
+    rules = {job.rule for job in project.plan()}
+    assert rules == {"ledger", "plot_ledger", "plot_convergence_boxes", "all"}
 
 
 def test_an_edited_fit_runs_the_fits_again_but_not_the_data(project, edit):
     edit("src/avigap/ascend.py")
     jobs = project.plan()
     assert outputs(jobs, "fit_avi") == outputs(project.jobs, "fit_avi")
-    assert_only_drawing(jobs, "fit_fvi", "fit_avi", "summarise_gap")
+    assert_only_drawing(jobs, "fit_fvi", "fit_avi", "replay")
 
 
 def test_an_edited_model_or_family_runs_those_who_use_it(project, edit):
@@ -206,7 +228,7 @@ def test_a_new_model_or_family_runs_nothing_and_an_edited_script_its_rule(projec
     edit("scripts/summarise_gap.py")
     jobs = project.plan()
     assert outputs(jobs, "summarise_gap") == {"results/gap.csv", "results/provenance.json"}
-    assert_only_drawing(jobs, "summarise_gap")
+    assert_only_drawing(jobs)
 
 
 def test_edited_plots_run_only_figures(project, edit):

@@ -20,7 +20,7 @@ from avigap.amortize import Variational, initial
 from avigap.core import MeanField, latent_shapes
 from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError
-from avigap.families import Family
+from avigap.families import Family, build
 from avigap.files import read_group, read_provenance, read_tree, reading, write_text, write_tree
 from avigap.optimum import Optimum
 from avigap.result import AmortizedFit
@@ -30,6 +30,7 @@ __all__ = [
     "FactorizedResult",
     "read_avi",
     "read_data",
+    "read_family",
     "read_fvi",
     "read_provenance",
     "read_summary",
@@ -176,6 +177,12 @@ def read_avi(path: Path, data: Sequence[DataSet], family: Family, only: str | No
         nodes = _fitted_to(tree, data)
         groups = [node.children["variational"].to_dataset() for node in nodes]
         return [_restore(each, family, group) for each, group in zip(data, groups, strict=True)]
+
+
+def read_family(path: Path, only: str) -> Family:
+    """Return the family whose fit to the data set of this name a file holds."""
+    attrs = [node.attrs["family"] for node in read_tree(path, "avi", only).subtree if "family" in node.attrs]
+    return build(json.loads(attrs[0]))
 
 
 def _restore(data: DataSet, family: Family, group: xr.Dataset) -> Variational:

@@ -1,6 +1,5 @@
 """Fits of experiments for the figures that show them: one data set each, with its F-VI optimum and functions."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +14,8 @@ from avigap.core import MeanField
 from avigap.data import node_name
 from avigap.elbo import is_separable
 from avigap.errors import InputError
-from avigap.families import Family, build
-from avigap.io import DataSet, read_avi, read_data, read_fvi, read_tree
+from avigap.families import Family
+from avigap.io import DataSet, read_avi, read_data, read_family, read_fvi
 
 
 class Files(NamedTuple):
@@ -124,12 +123,6 @@ def read_fits(
             family = read_family(path, name)
             functions[path.stem] = (family, read_avi(path, data, family, name)[0])
     return Fits(files.name, data[0], fvi.q, functions)
-
-
-def read_family(path: Path, only: str) -> Family:
-    """Return the family whose fit to the data set of this name a file holds."""
-    attrs = [node.attrs["family"] for node in read_tree(path, "avi", only).subtree if "family" in node.attrs]
-    return build(json.loads(attrs[0]))
 
 
 def best_family(rows: pd.DataFrame, experiment: str, data: DataSet) -> list[str]:

@@ -16,7 +16,7 @@ try:
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
-EXPERIMENTS = config["experiments"]
+EXPERIMENTS, REPLAYS = config["experiments"], config["replays"]
 PREFIX = "" if config["root"] == "." else f"{config['root']}/"
 RESULTS, FIGURES, LOGS, BENCHMARKS = (PREFIX + name for name in ("results", "figures", "logs", "benchmarks"))
 
@@ -71,3 +71,25 @@ def is_linear_window(family):
     inputs = sorted(family.get("inputs", [0]))
     is_linear = family["kind"] == "polynomial" and family.get("degree", 1) == 1
     return is_linear and inputs == list(range(-inputs[-1], inputs[-1] + 1))
+
+
+def parts_of(entry):
+    """Methods and seeds of each job of a replay."""
+    names, seeds = list(entry["methods"]), list(range(entry["seeds"]))
+    size, many = entry["methods_per_job"], entry["seeds_per_job"]
+    return [
+        (names[first : first + size], seeds[start : start + many])
+        for start in range(0, len(seeds), many)
+        for first in range(0, len(names), size)
+    ]
+
+
+def of_part(wildcards):
+    """Methods of a job: their families, and what differs in their protocols."""
+    entry, (names, _) = REPLAYS[wildcards.replay], PARTS[wildcards.replay][int(wildcards.part)]
+    return tuple({name: entry[key][name] for name in names if name in entry[key]} for key in ("methods", "overrides"))
+
+
+def replayed(wildcards):
+    """Experiment whose data a replay takes."""
+    return REPLAYS[wildcards.replay]["of"]["experiment"]

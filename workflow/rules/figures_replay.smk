@@ -1,5 +1,5 @@
 # Figures of the replays and of what explains the published numbers.
-PATHS = [run for run in RUNS if REPLAYS[run.split("/")[-2]]["mode"] != "corrected"]
+PATHS = [run for run in RUNS if REPLAYS[Path(run).parent.name]["mode"] != "corrected"]
 HAS_MODES = {"as_coded", "fair"} <= {entry["mode"] for entry in REPLAYS.values()}
 HAS_NOISE = {"linear_noise", "linear_noise_decay"} <= set(REPLAYS)
 NOISE_SETTINGS = EXPERIMENTS[REPLAYS["linear_noise"]["of"]["experiment"]]["settings"] if HAS_NOISE else {}
@@ -178,7 +178,7 @@ rule plot_missed_mode:
         "../../envs/avigap.yaml"
     threads: 1
     params:
-        experiment=MISSED[0],
+        experiment=lambda w: MISSED[0],
     shell:
         "NPROC={threads} python {input.script:q} --starts {input.starts:q} --replay {input.replay:q} --gap {input.gap:q}"
         " --experiment {params.experiment:q}"

@@ -1,17 +1,3 @@
-REPLAYS = config["replays"]
-
-
-def parts_of(entry):
-    """Methods and seeds of each job of a replay."""
-    names, seeds = list(entry["methods"]), list(range(entry["seeds"]))
-    size, many = entry["methods_per_job"], entry["seeds_per_job"]
-    return [
-        (names[first : first + size], seeds[start : start + many])
-        for start in range(0, len(seeds), many)
-        for first in range(0, len(names), size)
-    ]
-
-
 PARTS = {name: parts_of(entry) for name, entry in REPLAYS.items()}
 RUNS = [f"{RESULTS}/replays/{name}/part_{part}.nc" for name, parts in PARTS.items() for part in range(len(parts))]
 MODELS_REPLAYED = sorted({f"models/{EXPERIMENTS[entry['of']['experiment']]['model']}" for entry in REPLAYS.values()})
@@ -20,17 +6,6 @@ MODELS_REPLAYED = sorted({f"models/{EXPERIMENTS[entry['of']['experiment']]['mode
 wildcard_constraints:
     replay=any_of(REPLAYS),
     part=r"\d+",
-
-
-def of_part(wildcards):
-    """Methods of a job: their families, and what differs in their protocols."""
-    entry, (names, _) = REPLAYS[wildcards.replay], PARTS[wildcards.replay][int(wildcards.part)]
-    return tuple({name: entry[key][name] for name in names if name in entry[key]} for key in ("methods", "overrides"))
-
-
-def replayed(wildcards):
-    """Experiment whose data a replay takes."""
-    return REPLAYS[wildcards.replay]["of"]["experiment"]
 
 
 rule replay:
