@@ -93,7 +93,7 @@ BAD = [
     (f"{CODED}.of", {"experiment": "linaer", "num_obs": [30]}, "replay 'coded': unknown experiment 'linaer'"),
     (f"{CODED}.of", {"experiment": "again", "num_obs": [20]}, "num_obs must be among 10, 30 of 'again', got 20"),
     (f"{CODED}.of", {"experiment": "linear"}, "replays.coded.of lacks 'num_obs'"),
-    (f"{CODED}.mode", "coded", "replays.coded.mode must be one of as_coded, corrected, fair, got 'coded'"),
+    (f"{CODED}.mode", "coded", "replays.coded.mode must be one of as_coded, corrected, fair, probe, got 'coded'"),
     (f"{CODED}.seeds", 0, "replays.coded.seeds must be at least 1, got 0"),
     (f"{CODED}.methods", {}, "replays.coded.methods: at least one entry is needed"),
     (f"{CODED}.methods", {"affine": {"kind": "polynomial"}}, "unknown method in overrides 'factorized'"),

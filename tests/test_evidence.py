@@ -39,7 +39,7 @@ def test_the_approximation_gap_is_the_known_divergence(model, settings):
 def test_the_rule_agrees_with_the_closed_form():
     x, q = jnp.asarray(data("saw", {}, 6)), optimum("saw", {}, 6).fit.q
     exact = log_evidence(bound("saw"), x, q).value
-    assert _trapezoid_evidence(bound("saw"), x, q, 0.01, 6.0) == pytest.approx(exact, abs=1e-8)
+    assert _trapezoid_evidence(bound("saw"), x, q, 0.01, 6.0, 1.0) == pytest.approx(exact, abs=1e-8)
 
 
 def test_the_evidence_of_the_nonlinear_model_agrees_with_a_plain_grid():

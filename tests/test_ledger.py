@@ -80,12 +80,23 @@ def test_a_median_counts_nan_and_infinity_as_never():
         (10.0, {"relative": 0.5}, np.inf, False),
         (10.0, {"absolute": np.inf}, np.nan, False),
         (10.0, {"interval": True}, 18.0, True),  # the published number lies in the measured interval, 8 to 20
+        (10.0, {"interval": True}, np.inf, False),
+        (10.0, {"factor": 2.0}, 20.0, True),
+        (10.0, {"factor": 2.0}, 4.9, False),
+        (10.0, {"factor": 2.0, "absolute": 0.2}, 4.9, True),
+        (10.0, {"factor": 2.0}, np.inf, False),
+        (np.inf, {"factor": 2.0}, np.inf, True),
         (7.0, {"interval": True}, 18.0, False),
         (7.0, {"interval": True, "absolute": 11.0}, 18.0, True),
     ],
 )
 def test_agreement_is_within_the_tolerance(published, tolerance, measured, stands):
     assert agrees({"published": published, "tolerance": tolerance, "spread": [9.0, 12.5]}, measured, (8, 20)) is stands
+
+
+def test_a_wide_interval_tells_too_little():
+    row = {"published": 10.0, "tolerance": {"interval": True}}
+    assert agrees(row, 18.0, (8, 20)) and not agrees(row, 18.0, (4, 20)) and not agrees(row, 18.0, None)
 
 
 def test_a_published_range_without_end_takes_what_never_happened():
@@ -110,7 +121,8 @@ def test_a_published_range_without_end_takes_what_never_happened():
 def test_the_verdict_follows_from_the_results(asked, verdict):
     found = judge(asked, TABLES_HERE)
     assert found["verdict"] == verdict and set(found) >= set(COLUMNS[:11])
-    assert (found["cause"] is None) == (verdict in ("reproduced", "untested in the paper, now measured"))
+    is_tested = asked.get("without", {}) != {"where": {"replay": "gone"}}
+    assert (found["cause"] is None) == (is_tested and verdict in ("reproduced", "untested in the paper, now measured"))
 
 
 def test_an_absent_table_is_not_run_and_an_unknown_one_refused():
@@ -204,8 +216,9 @@ def test_the_readme_says_what_the_ledger_said_last():
     part = text.split("## What of the paper stands")[1].split("\n## ")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"][2:]
     kept = pd.read_csv(ROOT / "docs/ledger.csv").set_index("id")
+    counts = kept.verdict.value_counts()
     assert len(lines) >= 10 and list(kept.index) == [each["id"] for each in ROWS]
-    assert f"{len(ROWS)} published numbers and claims" in part
+    assert f"{len(ROWS)} published numbers and claims" in part and all(f"{n} {v}" in part for v, n in counts.items())
     for _, _, verdict, name, command in lines:
         assert verdict == kept.verdict[name.strip("`")], name
         assert command.strip("`") in kept.command[name.strip("`")], name

@@ -155,6 +155,7 @@ def test_a_row_counts_by_both_rules():
     assert table.it_1.tolist() == [110.0, 200.0, 60.0]  # the broken run counts as converged as published
     assert table.it_1_honest.tolist() == [110.0, np.inf, np.inf]
     assert table.nan_at.tolist() == [np.inf, np.inf, 65.0]
+    assert table.is_false_convergence.tolist() == [False, False, True]
     assert table.status.tolist() == ["converged", "not_converged", "broken"]
     assert table.target_loss.tolist() == [100.0] * 3 and table.final_loss[0] == 100.0
     assert table.excess_loss[0] == pytest.approx(2.0) and table.gap[0] == pytest.approx(2.0)

@@ -45,9 +45,9 @@ def stratified_points(joint: Joint, num_obs: int, num_draws: int, key: PRNGKeyAr
     """Return draws of which each latent has one in each of ``num_draws`` strata of equal probability.
 
     Every draw is standard normal. A shared latent has the strata in random order, and in each the mirror image of its
-    place in the opposite one, so that its mean is zero. The quantiles of z_n move on by the golden ratio from one n to
-    the next, so that the errors of a sum over n cancel rather than add up: two z_n are *not* independent, and terms
-    that couple them would be biased.
+    place in the opposite one: the mean of an even number of draws is zero. The quantiles of z_n move on by the golden
+    ratio from one n to the next, so that the errors of a sum over n cancel rather than add up: two z_n are *not*
+    independent, and terms that couple them would be biased.
     """
     site, strata = joint.local[0], jnp.arange(num_draws, dtype=jnp.float32)
     keys = jax.random.split(key, len(joint.shared) + 1)

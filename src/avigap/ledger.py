@@ -34,6 +34,9 @@ VERDICTS = [
 TABLES = ("gap", "fvi", "coefficients", "replay", "hmm_example", "authors", "full_replay")
 """Tables of results that a measure may name, by the stems of their files."""
 
+WIDEST = 4.0
+"""Ratio of the ends of a median's interval beyond which it tells too little for a published number to lie in it."""
+
 MERGED = ("measure", "where", "without")
 """Mappings of a row that are laid over those of its group; one that names a table of its own replaces them."""
 
@@ -157,10 +160,13 @@ def agrees(row: Mapping[str, Any], measured: float, interval: tuple[float, float
     published, rule = row["published"], row["tolerance"]
     if math.isnan(measured):
         return False
-    room = rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(published)
+    room = rule.get("absolute", 0.0) + (rule["relative"] * abs(published) if "relative" in rule else 0.0)
     if "relation" in rule:
         return bool(measured >= published - room if rule["relation"] == "at_least" else measured <= published + room)
-    if rule.get("interval") and interval is not None and interval[0] <= published <= interval[1]:
+    if "factor" in rule:
+        return bool(published / rule["factor"] - room <= measured <= published * rule["factor"] + room)
+    is_narrow = interval is not None and math.isfinite(measured) and interval[1] <= WIDEST * interval[0]
+    if rule.get("interval") and interval is not None and is_narrow and interval[0] <= published <= interval[1]:
         return True
     if "spread" in rule:  # so many lengths of the published range to both sides of it
         low, high = row["spread"]
@@ -189,7 +195,9 @@ def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[st
     verdict = "reproduced" if agrees(row, measured, middle and (middle.low, middle.high)) else "differs"
     if "without" in row:
         found["without_defect"] = other = measure_of(_laid_over(row["measure"], row["without"]), tables)
-        if verdict == "reproduced" and other is not None and not agrees(row, other):
+        if other is None or math.isnan(other):
+            return found | {"verdict": verdict, "cause": f"not tested without {row['defect']}"}
+        if verdict == "reproduced" and not agrees(row, other):
             verdict = "artefact"
     return found | {"verdict": verdict, "cause": None if verdict == "reproduced" else row.get("cause")}
 
@@ -204,7 +212,12 @@ def _middle(measure: Mapping[str, Any], values: np.ndarray) -> Median | None:
 def _in_words(rule: Mapping[str, Any] | None) -> str | None:
     if rule is None:
         return None
-    names = {"absolute": "within {}", "relative": "within {:.2%}", "spread": "in the published range + {} of it"}
+    names = {
+        "absolute": "within {}",
+        "factor": "within a factor of {}",
+        "relative": "within {:.2%}",
+        "spread": "in the published range + {} of it",
+    }
     parts = [text.format(rule[name]) for name, text in names.items() if name in rule]
     parts += ["or in the interval of the measured median"] if rule.get("interval") else []
     parts += [str(rule["relation"]).replace("_", " ")] if "relation" in rule else []

@@ -58,7 +58,7 @@ def try_starts(joint: Joint, x: Array, optimum: MeanField, local_optimum: MeanFi
     rows = []
     for name, start in named_starts(joint, x, optimum):
         fit = newton(joint, x, start)
-        right = np.abs(np.asarray(fit.q.loc[site]) - best) <= np.maximum(room, np.asarray(fit.q.scale[site]))
+        right = np.abs(np.asarray(fit.q.loc[site]) - best) <= room
         found = float(right[far].mean()) if far.any() else float("nan")
         rows.append((name, elbo - fit.elbo, found, int((~right[~far]).sum()), int(far.sum()), fit.status))
     return pd.DataFrame(rows, columns=["start", "gap", "found", "lost", "far", "status"])

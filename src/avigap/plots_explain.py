@@ -163,8 +163,7 @@ def time_to_gap(table: pd.DataFrame) -> Figure:
     """Draw steps and seconds to a gap of 0.02 nats per observation against N, at each method's best rate."""
     fair = table[(table["mode"] == "fair") & table.is_best_rate & (table.target_loss.notna())]
     sizes = fair.groupby("replay", sort=False).num_obs.nunique()
-    most = fair.groupby("replay", sort=False).method.nunique()
-    names = [name for name in sizes.index if sizes[name] > 1 and most[name] > 2]
+    names = [name for name in sizes.index if sizes[name] > 1]
     looks = method_looks(table)
     fig, axes = panels(3 * len(names), 3, 2.8)
     for row, name in enumerate(names):

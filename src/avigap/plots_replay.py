@@ -16,7 +16,7 @@ from avigap.convergence import median_of
 from avigap.plots import BLACK, GREY, MARKERS, Look, draw_at_top, log_axes, panels, styled
 from avigap.tables import read_table
 
-MODES = {"as_coded": "as coded", "corrected": "corrected", "fair": "fair: one start, best rates"}
+MODES = {"as_coded": "as coded", "corrected": "corrected", "fair": "fair: one start, best rates", "probe": "probe"}
 
 
 HUES = ("crest", "flare")

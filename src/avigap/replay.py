@@ -157,7 +157,8 @@ def _start(how: Start, problem: Problem, family: Family, key: PRNGKeyArray) -> V
 def is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndarray:
     """Return of each of R runs whether loc is the same at all positions that an inference function serves."""
     site = joint.local[0]
-    if family.init is None or family.infer is None:
+    is_constant = family.design is not None and family.design(jnp.zeros((1, len(family.inputs)))).shape[-1] == 1
+    if family.init is None or is_constant:
         return np.zeros(len(q.loc[site]), bool)
     interior = layout(joint, family, num_obs).interior
     return np.ptp(q.loc[site][:, interior], axis=1) <= DEAD * q.scale[site][:, interior].min(axis=1)

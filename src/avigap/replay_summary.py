@@ -101,6 +101,7 @@ def _rows(record: Recorded, mode: str, target: np.ndarray) -> pd.DataFrame:
     normalised = dropped_constants(record) if mode == "as_coded" else 0.0
     columns["it_1_normalised"] = iterations_to(loss + normalised, target + normalised, 0.01, how.cap).honest
     columns |= {column: first_below(gap / record.num_obs, limit, at) for column, limit in GAPS.items()}
+    columns["is_false_convergence"] = np.isinf(columns["it_1_honest"]) & (columns["it_1"] < min(how.cap, steps))
     columns["dead"] = record.dead
     columns["seconds_per_step"] = float(np.median(record.seconds)) / how.every
     columns["seconds_to_1"] = columns["it_1_honest"] * columns["seconds_per_step"]

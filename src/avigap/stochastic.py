@@ -181,7 +181,7 @@ def ascend_stochastically(
         states, loss = jax.block_until_ready(advance(small_x, states, keys, small_rates, jnp.int32(done), horizon))
         seconds = time.perf_counter() - start
         params, reached = read(states)
-        looks = max(1, (done + every - steps // 2) // every)  # of the second half, until now
+        looks = max(1, done // every + 1 - steps // 2 // every)  # of the second half, until now
         averaged = jax.tree.map(lambda mean, now, n=looks: mean + (now - mean) / n, averaged, params)
         course.append((np.asarray(loss).reshape(runs, every), np.asarray(reached), seconds))
         report(done + every, float(np.nanmax(course[-1][1], initial=-np.inf)))
