@@ -140,7 +140,9 @@ def test_strata_leave_a_part_of_the_variance(model, part):
 
 def test_strata_of_coupled_latents_are_refused():
     with pytest.raises(InputError, match="stratified draws need a log joint that is a sum over observations"):
-        check_strata(bound("hmm"), jnp.zeros(5))
+        check_strata(bound("hmm"), jnp.zeros(5), 8)
+    with pytest.raises(InputError, match="num_draws must be at least 2, got 1"):
+        check_strata(bound("linear"), jnp.zeros(5), 1)
 
 
 def test_log_q_from_values_is_the_same_number_until_squares_are_lost():

@@ -30,11 +30,11 @@ def test_the_printed_matrix_gives_figure_8_and_is_no_precision_matrix():
     assert (eigenvalues < 0).sum() == 23 and np.isclose(eigenvalues.min(), -0.9995, atol=1e-4)
 
 
-@pytest.mark.parametrize("x", [np.ones(12), np.random.default_rng(0).standard_normal(12)], ids=["ones", "random"])
+@pytest.mark.parametrize("x", [np.ones(30), np.random.default_rng(0).standard_normal(30)], ids=["ones", "random"])
 def test_the_correct_matrix_is_that_of_the_model(x):
     precision, mean = correct(x)
-    assert np.allclose(precision, dense(12), atol=1e-10)
-    assert np.allclose(mean, np.linalg.solve(dense(12), np.r_[0.0, x]), atol=1e-10)
+    assert np.allclose(precision, dense(30), atol=1e-10)
+    assert np.allclose(mean, np.linalg.solve(dense(30), np.r_[0.0, x]), atol=1e-10)
     optimum = fit_factorized(bound("hmm", {"initial": "flat"}), jnp.asarray(x)).fit.q.loc
     assert np.allclose(mean, np.r_[optimum["z0"], optimum["z"]], atol=1e-9)
     if (x == 1).all():
@@ -42,10 +42,10 @@ def test_the_correct_matrix_is_that_of_the_model(x):
 
 
 def test_a_normal_start_moves_only_the_edge():
-    mean = correct(np.ones(40), "normal").mean
+    mean = correct(np.ones(30), "normal").mean
     rate = np.log((3 + 5**0.5) / 2)
-    n = np.arange(1, 41)
-    assert np.allclose(mean, 1 - np.cosh((40.5 - n) * rate) / np.cosh(40.5 * rate), atol=1e-10)
+    n = np.arange(1, 31)
+    assert np.allclose(mean, 1 - np.cosh((30.5 - n) * rate) / np.cosh(30.5 * rate), atol=1e-10)
 
 
 def test_windows_with_equal_values_share_a_group_and_edges_do_not():
@@ -58,8 +58,8 @@ def test_windows_with_equal_values_share_a_group_and_edges_do_not():
 
 def test_the_gap_of_ties_is_the_least_of_all_functions():
     """Against a general minimiser over all free locs and log scales of the groups."""
-    x = np.zeros(9)
-    x[4] = 1.0
+    x = np.zeros(30)
+    x[15] = 1.0
     posterior, groups = correct(x), window_groups(x, 1)
     precision, mean = posterior
     number = np.r_[0, groups + 1]
@@ -72,7 +72,7 @@ def test_the_gap_of_ties_is_the_least_of_all_functions():
 
     found = minimize(loss, np.zeros(2 * (number.max() + 1)), method="BFGS", tol=1e-12)
     assert best_gap(posterior, groups) == pytest.approx(found.fun, rel=1e-7)
-    assert best_gap(posterior, np.arange(9)) == pytest.approx(0.0, abs=1e-12)
+    assert best_gap(posterior, np.arange(30)) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_no_affine_function_does_better_than_any_function():
@@ -87,7 +87,7 @@ def test_no_affine_function_does_better_than_any_function():
 
 
 def test_the_published_data_are_no_counter_example_and_one_datum_is():
-    table = example_table(60)
+    table = example_table(30)
     gaps = table[table.quantity == "gap"].set_index(["case", "index"]).value
     inner = [h for h in HALF_WIDTHS if h > 0]
     assert (gaps["correct"][inner] < 1e-12).all()

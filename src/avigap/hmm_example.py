@@ -6,6 +6,7 @@ exactly 1: that data set is no counter-example. One datum that is not zero is: p
 see the same window of zeros and have different means, so that no function of the window serves both (Proposition 3.8).
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from avigap import models
-from avigap.core import bind, log_joint
+from avigap.core import Joint, bind, log_joint
 
 NUM_OBS = 100
 """Length of the published series."""
@@ -44,15 +45,20 @@ def correct(x: Float[np.ndarray, " N"], initial: str = "flat") -> Posterior:
     The precision is minus the Hessian of the log joint of :mod:`avigap.models.hmm`, the means solve its gradient.
     """
     joint = bind(models.load("hmm"), {"initial": initial})
-    data = jnp.asarray(x, float)
+    slope, hessian = map(np.asarray, _derivatives(joint, jnp.asarray(x, float)))
+    return Posterior(-hessian, np.linalg.solve(-hessian, slope))
+
+
+@partial(jax.jit, static_argnums=0)
+def _derivatives(joint: Joint, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return gradient and Hessian of the log joint at zero, in the latents of ``joint.shared`` and z, in this order."""
+    first = len(joint.shared)
 
     def of_vector(z: jax.Array) -> jax.Array:
-        latents = {"z": z[-len(x) :]}
-        return log_joint(joint, data, latents | ({"z0": z[0]} if initial == "flat" else {}))
+        return log_joint(joint, x, {"z": z[first:], **dict(zip(joint.shared, z, strict=False))})
 
-    size = len(x) + (initial == "flat")
-    precision = -np.asarray(jax.hessian(of_vector)(jnp.zeros(size)))
-    return Posterior(precision, np.linalg.solve(precision, np.asarray(jax.grad(of_vector)(jnp.zeros(size)))))
+    zeros = jnp.zeros(first + len(x))
+    return jax.grad(of_vector)(zeros), jax.hessian(of_vector)(zeros)
 
 
 def window_groups(x: Float[np.ndarray, " N"], half_width: int) -> np.ndarray:
