@@ -203,7 +203,7 @@ def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[st
 
 
 def _middle(measure: Mapping[str, Any], values: np.ndarray) -> Median | None:
-    """Return the median of several runs with the order statistics between which it lies with 95 % probability."""
+    """Return the median of several runs with its interval, whose coverage is below 95 % for fewer than six runs."""
     if measure["statistic"] != "median" or "over" in measure or "minus" in measure or len(values) < 2:
         return None
     return median_of(np.where(np.isnan(values), np.inf, values))
