@@ -175,7 +175,7 @@ def test_an_edited_configuration_runs_what_it_touches(project, edit):
 
 def test_an_edited_replay_runs_alone(project, edit):
     replays = yaml.safe_load((project.folder / "config/replays.yaml").read_text())
-    replays["saw_fair"]["protocol"] = replays["saw_fair"]["protocol"] | {"learning_rates": [0.1]}  # an alias in the file
+    replays["saw_fair"]["protocol"] = replays["saw_fair"]["protocol"] | {"learning_rates": [0.1]}
     edit("config/replays.yaml", yaml.safe_dump(replays, sort_keys=False))
     jobs = project.plan()
     assert outputs(jobs, "replay") == {"results/replays/saw_fair/part_0.nc"}
