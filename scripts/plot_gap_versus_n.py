@@ -1,19 +1,11 @@
 """Draw the gap per observation against the number of observations, a panel for each experiment."""
 
-from pathlib import Path
-
-from avigap import cli, plots
+from avigap import cli
+from avigap.figure_program import figure_program
 from avigap.plots_gap import gap_versus_n
 from avigap.plots_rows import read_gap
 
-
-def main() -> None:
-    parser = cli.parser(__doc__)
-    parser.add_argument("--gap", type=Path, required=True, help="gap.csv, written by summarise_gap.py")
-    parser.add_argument("--output", type=Path, nargs="+", required=True, help="files to write, .pdf or .png")
-    args = parser.parse_args()
-    plots.save_figures(gap_versus_n(read_gap(args.gap)), args.output)
-
+main = figure_program(__doc__, gap_versus_n, "--gap", "gap.csv, written by summarise_gap.py", read_gap)
 
 if __name__ == "__main__":
     cli.run(main)

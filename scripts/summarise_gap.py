@@ -1,15 +1,12 @@
 """Collect the fits of all experiments and families into one tidy table, gap.csv."""
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import InputError
-from avigap.files import check_output
+from avigap.files import check_output, write_provenance
 
 COLUMNS = [
     *("experiment", "model", "num_obs", "family", "seed"),
@@ -28,16 +25,6 @@ def read_fits(path: Path) -> pd.DataFrame:
     return io.read_summary(path, [column for column in COLUMNS if column not in names]).assign(**names)[COLUMNS]
 
 
-def made_by(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the versions, commit and device that produced the files, each different set with its files."""
-    sets: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for path in paths:
-        produced = io.read_provenance(path, "avi")
-        del produced["inputs_sha256"]
-        sets.setdefault(tuple(produced.items()), []).append("/".join(path.resolve().parts[-3:]))
-    return [dict(produced) | {"files": files} for produced, files in sets.items()]
-
-
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--fits", type=Path, nargs="+", required=True, help="files <experiment>/avi/<family>.nc")
@@ -49,7 +36,7 @@ def main() -> None:
         check_output(output, args.fits)
     table = pd.concat(map(read_fits, args.fits), ignore_index=True)
     if args.provenance is not None:
-        io.write_text(args.provenance, json.dumps(made_by(args.fits), indent=1) + "\n")
+        write_provenance(args.provenance, args.fits, "avi")
     io.write_text(args.output, table.to_csv(index=False, lineterminator="\n"))
 
 

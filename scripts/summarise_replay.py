@@ -1,6 +1,5 @@
 """Collect replayed runs into one tidy table, replay.csv: a row for each run."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import unknown
-from avigap.files import check_output, read_provenance
+from avigap.files import check_output, write_provenance
 from avigap.replay_files import Recorded, read_replay
 from avigap.replay_summary import mark_best_rates, table_of
 
@@ -47,8 +46,7 @@ def main() -> None:
     names = ["replay", "mode", "note"]
     table = table[[*names, *table.columns.drop(names)]]
     if args.provenance is not None:
-        made = {"/".join(path.resolve().parts[-2:]): read_provenance(path, "replay") for path in args.runs}
-        io.write_text(args.provenance, json.dumps(made, indent=1) + "\n")
+        write_provenance(args.provenance, args.runs, "replay")
     io.write_text(args.output, table.to_csv(index=False, lineterminator="\n"))
 
 

@@ -4,6 +4,7 @@ import io as text
 import json
 import math
 import re
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -19,8 +20,10 @@ from programs import ROOT, call, start, succeed
 from avigap import cli, io
 from avigap.amortize import mean_field
 from avigap.elbo import quadratic
+from avigap.errors import InputError
 from avigap.families import build
 from avigap.models import published_loss
+from avigap.models.linear import ideal_function
 from avigap.starts import fit_settings
 
 FVI_KEYS = {"elbo", "status", "seconds", "residual"}
@@ -358,3 +361,30 @@ def test_a_fit_reports_its_progress(many, monkeypatch):
     assert re.search(
         r"^linear n5_simported \[\w+\] [1-5]/5 steps  ELBO -\d.* steps/s  <= \d+ s left$", err, re.MULTILINE
     )
+
+
+def test_tables_of_optima_coefficients_and_parts_agree_with_the_fits(many):
+    (many / "linear").mkdir()
+    for name, place in {"d.nc": "data.nc", "fvi_d.nc": "fvi.nc"}.items():
+        shutil.copy(many / name, many / "linear" / place)
+    succeed(many, "summarise_fvi", "--optima", "linear/fvi.nc", "--output", "fvi.csv")
+    succeed(many, "coefficients", "--data", "d.nc", "--fits", FITS["d"], "--output", "coefficients.csv")
+    flags = ["--data", "linear/data.nc", "--fvi", "linear/fvi.nc", "--fits", FITS["d"]]
+    succeed(many, "decompose", *flags, "--output", "parts.csv")
+    fvi, coefficients, parts, gap = (pd.read_csv(many / f"{n}.csv") for n in ("fvi", "coefficients", "parts", "gap"))
+    own = gap[gap.seed.notna()].reset_index()
+    assert fvi.seed.tolist() == coefficients.seed.tolist() == [1, 2] and set(fvi.experiment) == {"linear"}
+    assert np.allclose(fvi.elbo, own.elbo_fvi) and np.allclose(fvi.missed, 0)
+    assert np.allclose(coefficients.slope, 1.155 / (1.155**2 + 2.43**2))
+    assert np.allclose(coefficients.variance, 2.43**2 / (1.155**2 + 2.43**2))
+    assert np.allclose(coefficients.intercept, -coefficients.slope * coefficients.x_mean)
+    (part,) = parts.itertuples()
+    assert part.approximation_gap == pytest.approx(np.log(1 + (1.155 / 2.43) ** 2) / 2 / 5)
+    assert part.amortization_gap == pytest.approx(own.gap_per_obs[0], abs=1e-12) and part.num_obs == 5
+    assert part.generalization_gap == pytest.approx(own.held_out_gap_per_obs[0] - own.gap_per_obs[0], abs=1e-12)
+    assert part.pareto_k < 0.7 and part.pareto_k_fvi < 0.7
+
+
+def test_a_proper_prior_has_no_coefficients_of_the_proposition():
+    with pytest.raises(InputError, match="theta_scale must be null"):
+        ideal_function(np.zeros(3), {"tau": 1.0, "sigma": 1.0, "theta_scale": 2.0})

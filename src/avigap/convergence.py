@@ -4,7 +4,7 @@ from math import comb
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 BLOCK = 10
 """Iterations between two looks of the published rule, and half the window of each."""
@@ -27,11 +27,14 @@ class Convergence(NamedTuple):
         The same without that: infinity for a run that never comes near the target before ``cap``.
     broken
         The first iteration whose loss is not a finite number; infinity if there is none.
+    is_false
+        Whether the published rule takes the run for converged and the honest one never does.
     """
 
     published: Float[np.ndarray, " R"]
     honest: Float[np.ndarray, " R"]
     broken: Float[np.ndarray, " R"]
+    is_false: Bool[np.ndarray, " R"]
 
 
 def iterations_to(
@@ -53,10 +56,12 @@ def iterations_to(
     def first(there: np.ndarray, at: np.ndarray, never: float) -> np.ndarray:
         return np.where(there.any(axis=1), at[there.argmax(axis=1)] if len(at) else never, never)
 
+    published, honest = ~(away > tolerance), away <= tolerance  # NaN is in the first
     return Convergence(
-        first(~(away > tolerance), looks, float(cap)),
-        first(away <= tolerance, looks, np.inf),
+        first(published, looks, float(cap)),
+        first(honest, looks, np.inf),
         first(~np.isfinite(loss), np.arange(steps), np.inf),
+        published.any(axis=1) & ~honest.any(axis=1),
     )
 
 

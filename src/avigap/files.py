@@ -144,6 +144,17 @@ def read_provenance(path: Path, kind: str) -> dict[str, str]:
         return {name: str(value) for name, value in root.attrs.items() if name != "avigap_kind"}
 
 
+def write_provenance(path: Path, made: Sequence[Path], kind: str) -> None:
+    """Write what produced files of a kind, as JSON: each set of versions, commit and device with its files."""
+    sets: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for each in made:
+        produced = read_provenance(each, kind)
+        del produced["inputs_sha256"]
+        sets.setdefault(tuple(produced.items()), []).append("/".join(each.resolve().parts[-3:]))
+    listed = [{**dict(produced), "files": files} for produced, files in sets.items()]
+    write_text(path, json.dumps(listed, indent=1) + "\n")
+
+
 @contextmanager
 def _opened(path: Path, kind: str) -> Iterator[h5netcdf.File]:
     """Open a file, which must be of this kind."""

@@ -102,7 +102,6 @@ def example_table(num_obs: int = NUM_OBS) -> pd.DataFrame:
     cases = {
         "printed": printed(num_obs),
         "correct": correct(ones),
-        "correct_normal_start": correct(ones, "normal"),
         "one_datum": correct(single),
     }
     rows = []

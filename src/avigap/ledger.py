@@ -53,7 +53,6 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda values: float(np.mean(values)),
     "range": lambda values: float(np.max(values) - np.min(values)),
     "count_true": lambda values: float(np.sum(values > 0)),
-    "count_finite": lambda values: float(np.sum(np.isfinite(values))),
     "count_negative": lambda values: float(np.sum(values < 0)),
 }
 """What is made of the values of a column in the rows that a measure selects."""
@@ -104,7 +103,7 @@ def published_medians(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str]
     for row in rows:
         measure = row.get("measure", {})
         where = measure.get("where", {})
-        is_median = measure.get("statistic") == "median" and measure.get("column") in ("it_1", "it_1_honest")
+        is_median = (measure.get("statistic"), measure.get("column")) == ("median", "it_1_honest")
         if is_median and {"replay", "method"} <= set(where) and not {"over", "minus"} & set(measure):
             found[where["replay"], where["method"]] = float(row["published"])
     return found

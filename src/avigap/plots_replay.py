@@ -76,6 +76,11 @@ def _longest(rows: pd.DataFrame) -> str:
     )
 
 
+def _named(own: pd.DataFrame) -> str:
+    """Return the name of a replay, without that of its table."""
+    return str(own.replay.iloc[0]).split(" ")[0]
+
+
 def read_replays(paths: Sequence[Path]) -> pd.DataFrame:
     """Return the runs of several tables; a replay of the second or a later one is named by its table as well."""
     tables = [read_table(paths[0])]
@@ -108,9 +113,8 @@ def convergence_boxes(table: pd.DataFrame, published: Mapping[tuple[str, str], f
                 ax.set_axis_off()
                 continue
             _draw_boxes(ax, own.assign(value=value(own)), looks, published if column == 0 else {})
-            ax.set_title(
-                replay_title(own) if column != 1 else f"{model}: wall time of {len(own.seed.unique())} runs", fontsize=7
-            )
+            wall = f"{model}, as coded\n{own.runs_together.max()} runs side by side"
+            ax.set_title(wall if column == 1 else replay_title(own), fontsize=6)
             ax.set_ylabel(label)
     handles = [
         Line2D([], [], color=BLACK, marker="_", linestyle="none", label="median, censored runs counted as infinite"),
@@ -144,12 +148,13 @@ def _draw_boxes(
         if not reached.all():
             draw_at_top(ax, np.array([float(x)]), look.color)
             ax.text(x, 0.99, str(int((~reached).sum())), transform=ax.get_xaxis_transform(), ha="center", fontsize=6)
-        if np.isfinite(known := published.get((own.replay.iloc[0].split(" ")[0], method), np.inf)):
+        if np.isfinite(known := published.get((_named(own), method), np.inf)):
             ax.plot(x, known, "D", color=BLACK, markerfacecolor="white", markersize=4.5)
     ax.set_xticks(range(len(methods)), methods, rotation=90)
     ax.set_xlim(-0.6, len(methods) - 0.4)
     log_axes(ax, "y")
-    finite = own.value[np.isfinite(own.value) & (own.value > 0)]
+    marks = [value for (replay, _), value in published.items() if replay == _named(own)]
+    finite = np.array([value for value in (*own.value, *marks) if np.isfinite(value) and value > 0])
     low, high = (finite.min(), max(finite.max(), 10 * finite.min())) if len(finite) else (1.0, float(own.steps.max()))
     ax.set_ylim(low / 1.6, high * (high / low) ** 0.3)
 
@@ -186,7 +191,7 @@ def convergence_survival(table: pd.DataFrame) -> Figure:
 @styled
 def learning_rates(table: pd.DataFrame) -> Figure:
     """Draw the median number of steps to a small gap against the learning rate, one start for all methods."""
-    fair = table[(table["mode"] == "fair") & table.target_loss.notna()]
+    fair = table[(table["mode"] == "fair")]
     tables = [own for own in (_every_rate(fair, model) for model in fair.model.unique()) if own is not None]
     looks = method_looks(table)
     fig, axes = panels(len(tables), 3, 3.0)

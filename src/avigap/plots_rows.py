@@ -9,6 +9,7 @@ import pandas as pd
 from arviz_stats import eti
 
 from avigap.errors import InputError, unknown
+from avigap.tables import read_table
 
 Families = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Configurations of families by experiment and name."""
@@ -30,15 +31,10 @@ def read_gap(path: Path) -> pd.DataFrame:
     InputError
         If the file is not a table with the columns that figures need, or has no row.
     """
-    try:
-        rows = pd.read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV file with the columns of gap.csv") from error
+    rows = read_table(path)
     missing = [name for name in COLUMNS if name not in rows]
     if missing:
         raise InputError(f"{path} has no column {', '.join(map(repr, missing))}; a gap.csv of this package is needed")
-    if rows.empty:
-        raise InputError(f"{path} has no row")
     return rows
 
 

@@ -157,12 +157,33 @@ def ascend_stochastically(
         raise InputError(f"steps must be a multiple of every = {every}, got {steps}")
     if draws != "independent":
         {"moments": check_moments, "stratified": check_strata}[draws](joint, x, num_draws)
-    small_x, small_rates = jnp.float32(x), jnp.float32(rates)
+    data, small_rates = jnp.float32(x), jnp.float32(rates)
     repeated = jax.tree.map(lambda leaf: jnp.repeat(jnp.float32(leaf)[:, None], len(rates), axis=1), starts)
     states = jax.vmap(jax.vmap(numpyro.optim.Adam(0.0).init))(repeated)
     horizon = jnp.float32(steps if schedule == "linear" else jnp.inf)
+    read, start = _reader(joint, family, x, elbo, len(keys) * len(rates)), time.perf_counter()
+    lowered = _advance.lower(
+        *(joint, family, draws, log_q, num_draws, every), data, states, keys, small_rates, jnp.int32(0), horizon
+    )
+    advance, compile_seconds = lowered.compile(), time.perf_counter() - start
+    averaged, course = read(states)[0], []
+    for done in range(0, steps, every):
+        start = time.perf_counter()
+        states, loss = jax.block_until_ready(advance(data, states, keys, small_rates, jnp.int32(done), horizon))
+        seconds = time.perf_counter() - start
+        params, reached = read(states)
+        looks = max(1, done // every + 1 - steps // 2 // every)  # of the second half, until now
+        averaged = jax.tree.map(lambda mean, now, n=looks: mean + (now - mean) / n, averaged, params)
+        course.append((np.asarray(loss).reshape(-1, every), np.asarray(reached), seconds))
+        report(done + every, float(np.nanmax(reached, initial=-np.inf)))
+    losses, elbos, times = zip(*course, strict=True)
+    return Runs(np.concatenate(losses, 1), np.stack(elbos, 1), params, averaged, np.array(times), compile_seconds)
 
-    runs = len(keys) * len(rates)
+
+def _reader(
+    joint: Joint, family: Family, x: Array, elbo: Callable[[MeanField], Array], runs: int
+) -> Callable[[Any], tuple[Variational, Array]]:
+    """Return the function from the optimiser's states (S, K, ..) to parameters and ELBO of all R runs."""
 
     @jax.jit
     def read(states: Any) -> tuple[Variational, Array]:
@@ -171,23 +192,7 @@ def ascend_stochastically(
         ends = jax.vmap(lambda own: mean_field(joint, family, jax.tree.map(jnp.float64, own), x))(params)
         return params, jax.vmap(elbo)(ends)
 
-    course: list[tuple[np.ndarray, np.ndarray, float]] = []
-    averaged, start = read(states)[0], time.perf_counter()
-    fixed = (joint, family, draws, log_q, num_draws, every)
-    advance = _advance.lower(*fixed, small_x, states, keys, small_rates, jnp.int32(0), horizon).compile()
-    compile_seconds = time.perf_counter() - start
-    for done in range(0, steps, every):
-        start = time.perf_counter()
-        states, loss = jax.block_until_ready(advance(small_x, states, keys, small_rates, jnp.int32(done), horizon))
-        seconds = time.perf_counter() - start
-        params, reached = read(states)
-        looks = max(1, done // every + 1 - steps // 2 // every)  # of the second half, until now
-        averaged = jax.tree.map(lambda mean, now, n=looks: mean + (now - mean) / n, averaged, params)
-        course.append((np.asarray(loss).reshape(runs, every), np.asarray(reached), seconds))
-        report(done + every, float(np.nanmax(course[-1][1], initial=-np.inf)))
-    losses, elbos, times = zip(*course, strict=True)
-    reached_by = np.concatenate(losses, axis=1), np.stack(elbos, axis=1)
-    return Runs(*reached_by, params, averaged, np.array(times), compile_seconds)
+    return read
 
 
 def published_start(

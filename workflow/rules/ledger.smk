@@ -3,7 +3,8 @@ AFFINE = [
     (name, key)
     for name, entry in EXPERIMENTS.items()
     for key, family in entry["families"].items()
-    if entry["model"] == "linear" and family == {"kind": "polynomial", "degree": 1}
+    if entry["model"] == "linear"
+    and {"degree": 1, "inputs": [0], **family} == {"kind": "polynomial", "degree": 1, "inputs": [0]}
 ][:1]
 # Published nonlinear data, whose optimum a local method misses.
 MISSED = [name for name, e in EXPERIMENTS.items() if e["model"] == "nonlinear" and name in IMPORTED][:1]
