@@ -245,3 +245,20 @@ def test_published_medians_are_those_of_honest_iterations():
     medians = published_medians(ROWS)
     assert medians["linear_as_coded", "factorized"] == 2135 and medians["nonlinear_as_coded", "width_32"] == 11915
     assert medians["saw_as_coded", "pair_2"] == 9085 and medians["linear_as_coded", "constant"] == np.inf
+
+
+def test_a_row_shares_the_measure_of_its_group_unless_it_names_a_table(tmp_path):
+    common = {"source": "s", "mode": "fair", "command": "none"}
+    common |= {"measure": {"table": "replay", "where": {"replay": "r"}, "column": "it", "statistic": "min"}}
+    rows = [
+        {"id": "a", "claim": "c", "measure": {"where": {"method": "m"}, "statistic": "max"}},
+        {"id": "b", "claim": "c", "measure": {"table": "gap", "column": "gap", "statistic": "min"}},
+    ]
+    path = tmp_path / "ledger.yaml"
+    path.write_text(yaml.safe_dump({"tolerances": {}, "groups": [{"common": common, "rows": rows}]}))
+    first, second = read_reference(path, SCHEMA)
+    assert first["measure"] == {
+        **{"table": "replay", "where": {"replay": "r", "method": "m"}},
+        **{"column": "it", "statistic": "max"},
+    }
+    assert second["measure"] == rows[1]["measure"]
