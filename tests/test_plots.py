@@ -153,7 +153,7 @@ def test_imported_data_have_no_seed():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "not a CSV file"), ("a,b\n1,2\n", "no column 'experiment'"), (",".join(COLUMNS) + "\n", "has no row")],
+    [("", "is empty"), ("a,b\n1,2\n", "no column 'experiment'"), (",".join(COLUMNS) + "\n", "has no row")],
 )
 def test_unusable_tables_are_refused_in_a_sentence(tmp_path, content, message):
     path = tmp_path / "gap.csv"
