@@ -12,7 +12,9 @@ shell.prefix(
     f"set -euo pipefail; export JAX_COMPILATION_CACHE_DIR=$PWD/.jax_cache/{platform.node()}"
     " JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1"
     # Vectors of 10^6 numbers on large pages, where glibc and the kernel offer them: a quarter less time of such fits.
-    " GLIBC_TUNABLES=glibc.malloc.hugetlb=1; "
+    " GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
+    # Jobs of networks compile for half of their time, and take a fifth less of it without these emitters of code.
+    ' XLA_FLAGS="${{XLA_FLAGS:-}} --xla_cpu_use_fusion_emitters=false"; '
 )
 
 

@@ -2,7 +2,7 @@
 
 from avigap import cli
 from avigap.figure_program import figure_program
-from avigap.plots_replay import learning_rates
+from avigap.plots_times import learning_rates
 
 main = figure_program(__doc__, learning_rates, "--replay", "replay.csv, written by summarise_replay.py")
 

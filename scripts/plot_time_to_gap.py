@@ -2,7 +2,7 @@
 
 from avigap import cli
 from avigap.figure_program import figure_program
-from avigap.plots_explain import time_to_gap
+from avigap.plots_times import time_to_gap
 
 main = figure_program(__doc__, time_to_gap, "--replay", "replay.csv, written by summarise_replay.py")
 

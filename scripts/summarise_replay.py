@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from avigap import cli, io
+from avigap.convergence import BEST_RATES
 from avigap.errors import unknown
 from avigap.files import check_output, write_provenance
 from avigap.replay_files import Recorded, read_replay
@@ -42,7 +43,8 @@ def main() -> None:
         mode, note = args.replays[replay]["mode"], args.replays[replay].get("note", "")
         tables.append(table_of(records, mode).assign(replay=replay, mode=mode, note=note))
     table = pd.concat(tables, ignore_index=True)
-    table["is_best_rate"] = mark_best_rates(table)
+    for column, steps in BEST_RATES.items():
+        table[column] = mark_best_rates(table, steps)
     names = ["replay", "mode", "note"]
     table = table[[*names, *table.columns.drop(names)]]
     if args.provenance is not None:

@@ -1,6 +1,7 @@
 """The ledger: verdicts follow from results, and change with them; the reference file is complete and well-formed."""
 
 import csv
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -58,6 +59,14 @@ def row(published, tolerance, **rest):
         (measure("it", "value", {"replay": "coded", "method": "b"}), 5.0),
         (measure("it", "min", {"method": "a"}, over={"where": {"method": "b"}}), 6 / 5),
         (measure("it", "max", {"method": "a"}, minus={"where": {"method": "b"}, "statistic": "min"}), 25.0),
+        (
+            measure(
+                where={"replay": "coded", "method": "a"},
+                over={"where": {"method": "b"}},
+                times={"where": {"replay": "fair"}, "column": "it", "statistic": "max", "minus": {"statistic": "min"}},
+            ),
+            20 / 5 * (8 - 6),
+        ),
         (measure(where={"replay": "absent"}), None),
         (measure(over={"where": {"replay": "absent"}}), None),
     ],
@@ -221,8 +230,25 @@ def test_the_table_has_the_promised_columns_and_verdicts():
     assert set(ledger.verdict) <= set(VERDICTS)
 
 
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?")
+
+
+def is_rounded(number, word):
+    """Return whether a word is a number, rounded to the word's digits."""
+    mantissa, _, exponent = word.replace(",", "").partition("e")
+    unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
+    return abs(float(word.replace(",", "")) - number) <= 0.501 * unit
+
+
+def test_numbers_are_told_from_others_by_their_digits():
+    words = NUMBER.findall("at most 2e-29 nats, -37.5 or 32,398.99 for N = 10 to 10^6")
+    assert words == ["2e-29", "-37.5", "32,398.99", "10", "10", "6"]
+    assert is_rounded(1.9e-29, "2e-29") and not is_rounded(1.4e-29, "2e-29")
+    assert is_rounded(32398.987, "32,398.99") and not is_rounded(32398.98, "32,398.99")
+
+
 def test_the_readme_says_what_the_ledger_said_last():
-    """Each line of its first table: a row that exists, with the verdict of the kept ledger, and a command."""
+    """Each line of its first table: a row that exists, with rounded number, verdict and command of the kept one."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     part = text.split("## What of the paper stands")[1].split("\n## ")[0]
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line[:1] == "|"][2:]
@@ -230,7 +256,9 @@ def test_the_readme_says_what_the_ledger_said_last():
     counts = kept.verdict.value_counts()
     assert len(lines) >= 10 and list(kept.index) == [each["id"] for each in ROWS]
     assert f"{len(ROWS)} published numbers and claims" in part and all(f"{n} {v}" in part for v, n in counts.items())
-    for _, _, verdict, name, command in lines:
+    for _, measured, verdict, name, command in lines:
+        number = kept.measured[name.strip("`")]
+        assert np.isnan(number) or any(is_rounded(number, word) for word in NUMBER.findall(measured)), name
         assert verdict == kept.verdict[name.strip("`")], name
         assert command.strip("`") in kept.command[name.strip("`")], name
 

@@ -5,15 +5,7 @@ import pandas as pd
 import pytest
 
 from avigap.ledger import COLUMNS
-from avigap.plots_explain import (
-    break_even,
-    gap_decomposition,
-    missed_mode,
-    nan_rule,
-    noise_floor,
-    noise_law,
-    time_to_gap,
-)
+from avigap.plots_explain import gap_decomposition, missed_mode, nan_rule, noise_floor, noise_law
 from avigap.plots_hmm_example import hmm_example
 from avigap.plots_ledger import ledger_glance, section
 from avigap.plots_paths import Course, elbo_paths
@@ -21,12 +13,12 @@ from avigap.plots_replay import (
     convergence_boxes,
     convergence_survival,
     in_order,
-    learning_rates,
     method_looks,
     read_replays,
     replay_title,
     shown,
 )
+from avigap.plots_times import break_even, learning_rates, time_to_gap
 
 METHODS = ("factorized", "constant", "width_2", "width_16")
 
@@ -47,6 +39,7 @@ def run(replay, mode, method, seed=0, rate=0.01, **columns):
         "it_1": 100.0,
         "it_1_honest": 100.0,
         "steps_to_gap_2e2": 50.0,
+        "steps_to_gap_1e3": 80.0,
         "nan_at": np.inf,
         "gap": 5.0,
         "gap_late": 4.0,
@@ -56,6 +49,7 @@ def run(replay, mode, method, seed=0, rate=0.01, **columns):
         "compile_seconds": 2.0,
         "runs_together": 5,
         "is_best_rate": True,
+        "is_best_rate_1e3": True,
     }
     return base | columns
 
@@ -70,8 +64,10 @@ def some_runs():
     for method in METHODS:
         for rate in (0.01, 0.1):
             for num_obs in (100, 1000):
-                rows.append(run("fair", "fair", method, 0, rate, num_obs=num_obs, is_best_rate=rate == 0.1))
+                best = {"is_best_rate": rate == 0.1, "is_best_rate_1e3": rate == 0.01}
+                rows.append(run("fair", "fair", method, 0, rate, num_obs=num_obs, **best))
                 rows[-1]["steps_to_gap_2e2"] = np.inf if method == "constant" else 1 / rate
+                rows[-1]["steps_to_gap_1e3"] = np.inf if method == "width_2" else 3 / rate
     return pd.DataFrame(rows)
 
 
@@ -131,19 +127,26 @@ def test_survival_stays_where_runs_never_converge():
 
 
 def test_learning_rates_leave_out_medians_that_are_censored():
-    (ax,) = learning_rates(some_runs()).axes
-    lines = {line.get_label(): line for line in ax.lines}
-    assert lines["factorized"].get_xdata().tolist() == [0.01, 0.1]
-    assert np.allclose(lines["factorized"].get_ydata(), [100, 10])
-    assert np.isnan(lines["constant"].get_ydata()).all()
+    for ax, steps, censored in zip(learning_rates(some_runs()).axes, (1, 3), ("constant", "width_2"), strict=True):
+        lines = {line.get_label(): line for line in ax.lines}
+        assert lines["factorized"].get_xdata().tolist() == [0.01, 0.1]
+        assert np.allclose(lines["factorized"].get_ydata(), [steps / 0.01, steps / 0.1])
+        assert [name for name in lines if np.isnan(lines[name].get_ydata()).all()] == [censored]
 
 
-def test_time_to_a_gap_is_that_of_one_run_at_its_best_rate():
-    steps, seconds, compiling = time_to_gap(some_runs()).axes
-    lines = {line.get_label().split(",")[0]: line for line in seconds.lines}
-    assert np.allclose(lines["width_2"].get_ydata(), 10 * 0.5 / 5)
-    assert {tuple(line.get_ydata()) for line in compiling.lines} == {(2.0, 2.0)}
-    assert steps.get_ylabel() == "steps"
+def test_time_to_a_gap_is_that_of_one_run_at_its_best_rate_for_that_gap():
+    table = some_runs()
+    table.loc[table.method == "width_16", "seconds_per_step"] = 0.1
+    axes = time_to_gap(table).axes
+    ends = [{line.get_label(): line.get_ydata()[-1] for line in ax.lines} for ax in axes]
+    assert [each["width_16"] for each in ends] == pytest.approx([10, 10 * 0.1 / 5, 300, 300 * 0.1 / 5])
+    assert np.isfinite(ends[0]["width_2"]) and np.isnan(ends[2]["width_2"])
+    assert [ax.get_ylabel() for ax in axes] == ["steps", "seconds of one run"] * 2
+    told = [text.get_text() for text in axes[3].get_legend().get_texts()]
+    assert told[0] == "factorized, compiles in 2.0 s" and told[2:] == [
+        "width_2, 2.0 s; ahead from N = none / none",
+        "width_16, 2.0 s; ahead from N = 100 / 100",
+    ]
 
 
 def test_a_method_is_ahead_from_the_size_beyond_which_it_always_is():

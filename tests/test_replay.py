@@ -68,7 +68,7 @@ def test_runs_depend_on_their_seed_and_rate_alone(both):
 
 def test_where_a_run_ends_is_its_elbo(both):
     elbo = exact_elbo(DATA.joint, jnp.asarray(DATA.x))
-    q = jax.tree.map(lambda leaf: leaf[1], both.q)
+    q = jax.tree.map(lambda leaf: leaf[1], both.runs.q)
     assert float(elbo(q)) == pytest.approx(both.runs.elbo[1, -1], rel=1e-12)
 
 
@@ -81,7 +81,7 @@ def test_runs_from_the_optimum_start_there_and_a_decay_ends_there():
         assert abs(decayed.runs.loss[0, 0] + fit.elbo) < 3.0
         late = fit.elbo - constant.runs.elbo[0, 20:].mean()
         assert 0 < fit.elbo - decayed.runs.elbo[0, -1] < late / 3  # less than a third of the noise floor
-        assert 0 < fit.elbo - constant.elbo_averaged[0] < late / 2
+        assert 0 < fit.elbo - constant.runs.elbo_averaged[0] < late / 2
 
 
 def test_adams_noise_floor_is_the_predicted_one():
@@ -106,7 +106,7 @@ def test_files_give_back_what_was_written(tmp_path, both):
     assert np.array_equal(record.loss, both.runs.loss) and np.array_equal(record.elbo, both.runs.elbo)
     assert record.seed.tolist() == [7, 7, 8, 8] and record.protocol == short() and record.family == PAIR
     assert (record.elbo_fvi, record.elbo_local, record.num_obs, record.model) == (-20.0, -21.0, 12, "saw")
-    assert np.array_equal(record.q["loc_z"].values, both.q.loc["z"])
+    assert np.array_equal(record.q["loc_z"].values, both.runs.q.loc["z"])
     write_text(path, "no netCDF")
     with pytest.raises(InputError, match="not a readable netCDF file"):
         read_replay(path)

@@ -9,6 +9,12 @@ from jaxtyping import Bool, Float
 BLOCK = 10
 """Iterations between two looks of the published rule, and half the window of each."""
 
+SMALL_GAPS = {"steps_to_gap_1e1": 0.1, "steps_to_gap_2e2": 0.02, "steps_to_gap_1e3": 0.001}
+"""Gaps to the certified optimum in nats per observation, by the column of replay.csv that has the steps to them."""
+
+BEST_RATES = {"is_best_rate": "steps_to_gap_2e2", "is_best_rate_1e3": "steps_to_gap_1e3"}
+"""By column of replay.csv that marks a method's best learning rate: the steps to what it is best for."""
+
 
 def window_mean(loss: Float[np.ndarray, "R steps"], centre: int, half: int) -> Float[np.ndarray, " R"]:
     """Return the mean loss of the ``half`` iterations before ``centre`` and as many from it on, NaN included."""

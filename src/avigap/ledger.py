@@ -58,6 +58,10 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
 """What is made of the values of a column in the rows that a measure selects."""
 
 
+COMBINED = {"over": np.divide, "minus": np.subtract, "times": np.multiply}
+"""What a measure does with another one, by the name under which it has it."""
+
+
 def _laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with the entries of ``top``, those in ``MERGED`` laid over each other in turn."""
     merged = {**base, **top}
@@ -104,7 +108,7 @@ def published_medians(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str]
         measure = row.get("measure", {})
         where = measure.get("where", {})
         is_median = (measure.get("statistic"), measure.get("column")) == ("median", "it_1_honest")
-        if is_median and {"replay", "method"} <= set(where) and not {"over", "minus"} & set(measure):
+        if is_median and {"replay", "method"} <= set(where) and not set(COMBINED) & set(measure):
             found[where["replay"], where["method"]] = float(row["published"])
     return found
 
@@ -134,15 +138,16 @@ def select(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> np
 def measure_of(measure: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> float | None:
     """Return the number that a measure stands for, or None if there is no row for it.
 
-    With ``over`` (laid over the measure itself) the number is a ratio, with ``minus`` a difference.
+    With ``over`` the number is a ratio, with ``minus`` a difference, with ``times`` a product: with the number of the
+    measure under that name, which is laid over the measure itself.
     """
     values = select(measure, tables)
     if not len(values):
         return None
     number = STATISTICS[measure["statistic"]](values)
-    for name, combine in (("over", np.divide), ("minus", np.subtract)):
+    for name, combine in COMBINED.items():
         if name in measure:
-            rest = {key: value for key, value in measure.items() if key not in ("over", "minus")}
+            rest = {key: value for key, value in measure.items() if key not in COMBINED}
             other = measure_of(_laid_over(rest, measure[name]), tables)
             if other is None:
                 return None
@@ -203,7 +208,7 @@ def judge(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]) -> dict[st
 
 def _middle(measure: Mapping[str, Any], values: np.ndarray) -> Median | None:
     """Return the median of several runs with its interval, whose coverage is below 95 % for fewer than six runs."""
-    if measure["statistic"] != "median" or "over" in measure or "minus" in measure or len(values) < 2:
+    if measure["statistic"] != "median" or set(COMBINED) & set(measure) or len(values) < 2:
         return None
     return median_of(np.where(np.isnan(values), np.inf, values))
 

@@ -8,8 +8,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from avigap.convergence import median_of
-from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled, whole_decades
-from avigap.plots_replay import in_order, method_looks
+from avigap.plots import BLACK, GREY, PALETTE, label_outer, log_axes, panels, styled
 
 
 def noise_law(num_obs: np.ndarray, rate: float, num_draws: int, curvature: float) -> np.ndarray:
@@ -136,62 +135,6 @@ def nan_rule(table: pd.DataFrame) -> Figure:
     ]
     fig.legend(handles=handles, loc="outside lower center", ncols=3)
     fig.suptitle(f"NaN as convergence: nonlinear model, width 32, first {own.steps.max()} iterations in float32")
-    return fig
-
-
-def break_even(seconds: pd.DataFrame) -> dict[str, float]:
-    """Return the N from which on each method takes less time than F-VI; infinity if it does not at the largest N.
-
-    Parameters
-    ----------
-    seconds
-        Median time by N (rows) and method (columns, ``factorized`` among them); infinity where half never get there.
-    """
-    found = {}
-    for method in seconds.columns.drop("factorized"):
-        is_ahead = (seconds[method] < seconds.factorized).to_numpy()
-        last_behind = np.flatnonzero(~is_ahead).max(initial=-1)
-        found[str(method)] = float([*seconds.index, np.inf][last_behind + 1])
-    return found
-
-
-TIMES = {"steps_to_gap_2e2": "steps", "seconds": "seconds of one run", "compile_seconds": "seconds to compile"}
-
-
-@styled
-def time_to_gap(table: pd.DataFrame) -> Figure:
-    """Draw steps and seconds to a gap of 0.02 nats per observation against N, at each method's best rate."""
-    fair = table[(table["mode"] == "fair") & table.is_best_rate]
-    sizes = fair.groupby("replay", sort=False).num_obs.nunique()
-    names = [name for name in sizes.index if sizes[name] > 1]
-    looks = method_looks(table)
-    fig, axes = panels(3 * len(names), 3, 2.8)
-    for row, name in enumerate(names):
-        own = fair[fair.replay == name]
-        own = own.assign(seconds=own.steps_to_gap_2e2 * own.seconds_per_step / own.runs_together)
-        columns = {
-            "steps_to_gap_2e2": "steps",
-            "seconds": "seconds of one run",
-            "compile_seconds": "seconds to compile",
-        }
-        for ax, (value, label) in zip(axes[3 * row :], columns.items(), strict=False):
-            medians = own.pivot_table(value, "num_obs", "method", lambda t: median_of(t.to_numpy()).value, dropna=False)
-            ahead = break_even(medians) if value == "seconds" else {}
-            for method in in_order(own.method):
-                look, y = looks[own.model.iloc[0], method], medians[method]
-                text = (
-                    f"{method}, ahead from N = {ahead[method]:,.0f}" if ahead.get(method, np.inf) < np.inf else method
-                )
-                line = y.where(np.isfinite(y))
-                ax.plot(y.index, line, "-" + look.marker, color=look.color, label=text, markersize=3.5)
-            log_axes(ax)
-            whole_decades(ax, medians.to_numpy(float))
-            ax.set(ylabel=label, title=str(own.model.iloc[0]))
-        handles, labels = axes[3 * row + 1].get_legend_handles_labels()
-        axes[3 * row + 2].legend(handles, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5)
-    for ax in axes[-3:]:
-        ax.set_xlabel("number of observations N")
-    fig.suptitle("Time to a gap of 0.02 nats per observation, plain starts, each method at its best rate")
     return fig
 
 

@@ -64,12 +64,12 @@ def shown(table: pd.DataFrame, mode: str) -> list[pd.DataFrame]:
         own = table[(table.model == model) & (table["mode"] == mode)]
         if own.empty:
             continue
-        own = own[own.replay == _longest(own)]
+        own = own[own.replay == longest(own)]
         tables.append(own[(own.num_obs == own.num_obs.max()) & own.is_best_rate])
     return tables
 
 
-def _longest(rows: pd.DataFrame) -> str:
+def longest(rows: pd.DataFrame) -> str:
     """Return the replay of most methods, and of these the one of most iterations."""
     return str(
         rows.groupby("replay", sort=False).agg({"method": "nunique", "steps": "max"}).apply(tuple, axis=1).idxmax()
@@ -186,36 +186,3 @@ def convergence_survival(table: pd.DataFrame) -> Figure:
         ax.set_xlabel(label)
     fig.suptitle("Runs that have not converged; NaN and caps count as failures")
     return fig
-
-
-@styled
-def learning_rates(table: pd.DataFrame) -> Figure:
-    """Draw the median number of steps to a small gap against the learning rate, one start for all methods."""
-    fair = table[(table["mode"] == "fair")]
-    tables = [own for own in (_every_rate(fair, model) for model in fair.model.unique()) if own is not None]
-    looks = method_looks(table)
-    fig, axes = panels(len(tables), 3, 3.0)
-    for ax, own in zip(axes, tables, strict=True):
-        for method in in_order(own.method):
-            times = (
-                own[own.method == method]
-                .groupby("learning_rate")
-                .steps_to_gap_2e2.apply(lambda t: median_of(t.to_numpy()).value)
-            )
-            look, x, y = looks[own.model.iloc[0], method], times.index.to_numpy(), times.to_numpy()
-            ax.plot(x, np.where(np.isfinite(y), y, np.nan), "-" + look.marker, color=look.color, label=method)
-        log_axes(ax)
-        ax.set_title(f"{own.model.iloc[0]}, N = {own.num_obs.max():,}")
-        ax.set_xlabel("learning rate")
-        ax.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
-    axes[0].set_ylabel("steps to a gap of 0.02 nats per observation")
-    fig.suptitle("Learning-rate fairness: F-VI against A-VI from one start, at every rate")
-    return fig
-
-
-def _every_rate(fair: pd.DataFrame, model: str) -> pd.DataFrame | None:
-    """Return the fair runs of a model at its largest N and all learning rates."""
-    own = fair[fair.model == model]
-    own = own[own.replay == _longest(own)]
-    own = own[own.num_obs == own.num_obs.max()]
-    return own if own.learning_rate.nunique() > 1 else None

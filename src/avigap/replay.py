@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from avigap.amortize import Variational, layout, mean_field, num_params
+from avigap.amortize import Variational, layout, num_params
 from avigap.core import Joint, MeanField
 from avigap.draws import LogQ
 from avigap.elbo import gauss_hermite, supports
@@ -22,7 +22,7 @@ from avigap.gap import fit_amortized
 from avigap.models import Positive
 from avigap.quadratic import bandwidth, hessian_diagonal, quadratic_value
 from avigap.starts import Problem
-from avigap.stochastic import Draws, Runs, Schedule, ascend_stochastically, common_start, published_start
+from avigap.stochastic import ONCE, Draws, Runs, Schedule, ascend_stochastically, common_start, published_start
 
 DEAD = 1e-5
 """Part of its scale by which the loc of a factor must move over the data for its function to be alive."""
@@ -114,8 +114,6 @@ class Replay(NamedTuple):
     runs : see :class:`avigap.stochastic.Runs`
     seed : (R,) index of each run's seed
     learning_rate : (R,) of each run
-    q : of each run at the end, with a leading axis of length R
-    elbo_averaged : (R,) ELBO of the averaged params, see :class:`avigap.stochastic.Runs`
     dead : (R,) whether the inference function has become a constant
     num_params : of the function with its edge factors, and of q(theta)
     """
@@ -123,8 +121,6 @@ class Replay(NamedTuple):
     runs: Runs
     seed: np.ndarray
     learning_rate: np.ndarray
-    q: MeanField
-    elbo_averaged: np.ndarray
     dead: np.ndarray
     num_params: tuple[int, int]
 
@@ -145,13 +141,19 @@ def exact_elbo(joint: Joint, x: Array) -> Callable[[MeanField], Array]:
     raise InputError(f"no deterministic ELBO to measure runs by: {quadratic.reason}; {separable.reason}")
 
 
-def _start(how: Start, problem: Problem, family: Family, key: PRNGKeyArray) -> Variational:
+def _starts(how: Start, problem: Problem, family: Family, keys: PRNGKeyArray) -> Variational:
+    """Return parameters with a leading axis: one start for each key."""
     joint, x = problem.joint, problem.x
-    if how == "common":
-        return common_start(joint, family, x, key)
     if how == "optimum":
-        return fit_amortized(problem, family, key).params
-    return published_start(joint, family, x, key, "uniform" if how == "published_uniform" else "normal")
+        best = [fit_amortized(problem, family, key).params for key in keys]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *best)
+
+    def start(key: PRNGKeyArray) -> Variational:
+        if how == "common":
+            return common_start(joint, family, x, key)
+        return published_start(joint, family, x, key, "uniform" if how == "published_uniform" else "normal")
+
+    return jax.jit(jax.vmap(start), compiler_options=ONCE)(keys)
 
 
 def is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndarray:
@@ -187,16 +189,16 @@ def replay(
         If no deterministic estimator measures the ELBO, or moments cannot stand for the draws.
     """
     joint, x, num_rates = problem.joint, problem.x, len(how.learning_rates)
-    elbo = exact_elbo(joint, x)
-    starts = [_start(how.start, problem, family, jax.random.fold_in(key, 0)) for key in keys]
+    of_start, of_draws = jax.vmap(lambda key: (jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)))(jnp.stack(keys))
+    starts = _starts(how.start, problem, family, of_start)
     runs = ascend_stochastically(
         joint,
         family,
         x,
-        starts=jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts),
-        keys=jnp.stack([jax.random.fold_in(key, 1) for key in keys]),
+        starts=starts,
+        keys=of_draws,
         rates=jnp.asarray(how.learning_rates),
-        elbo=elbo,
+        elbo=exact_elbo(joint, x),
         steps=how.steps,
         every=how.every,
         draws=how.draws,
@@ -205,9 +207,6 @@ def replay(
         log_q=how.log_q,
         report=report,
     )
-    ends = jax.vmap(lambda params: mean_field(joint, family, jax.tree.map(jnp.float64, params), x))
-    q = jax.tree.map(np.asarray, ends(runs.params))
-    averaged = np.asarray(jax.vmap(elbo)(ends(runs.averaged)))
-    dead = is_dead(joint, family, joint.num_obs(x), q)
+    dead = is_dead(joint, family, joint.num_obs(x), runs.q)
     seed, rate = np.repeat(np.arange(len(keys)), num_rates), np.tile(how.learning_rates, len(keys))
-    return Replay(runs, seed, rate, q, averaged, dead, num_params(joint, starts[0]))
+    return Replay(runs, seed, rate, dead, num_params(joint, jax.tree.map(lambda leaf: leaf[0], starts)))

@@ -61,7 +61,7 @@ def group_of(
         "seconds": ("look", played.runs.seconds),
         "seed": ("run", np.asarray(seeds)[played.seed]),
         "learning_rate": ("run", played.learning_rate),
-        "elbo_averaged": ("run", played.elbo_averaged),
+        "elbo_averaged": ("run", played.runs.elbo_averaged),
         "dead": ("run", played.dead.astype(np.int8)),
     }
     attrs = {
@@ -89,7 +89,7 @@ def _ends(played: Replay) -> xr.Dataset:
     return xr.Dataset(
         {
             f"{part}_{site}": (("run", "obs")[: value.ndim], value)
-            for part, factors in zip(("loc", "scale"), played.q, strict=True)
+            for part, factors in zip(("loc", "scale"), played.runs.q, strict=True)
             for site, value in factors.items()
         }
     )

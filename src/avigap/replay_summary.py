@@ -6,16 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from avigap.convergence import first_below, iterations_to, window_mean
+from avigap.convergence import SMALL_GAPS, first_below, iterations_to, window_mean
 from avigap.errors import InputError
 from avigap.models import published_loss
 from avigap.replay_files import Recorded
 
 TOLERANCES = {"it_50": 0.5, "it_10": 0.1, "it_1": 0.01}
 """Relative tolerances of the published rule, by column."""
-
-GAPS = {"steps_to_gap_1e1": 0.1, "steps_to_gap_2e2": 0.02, "steps_to_gap_1e3": 0.001}
-"""Gaps to the certified optimum in nats per observation, by the column that has the steps to them."""
 
 FINAL = 500
 """Half the number of last iterations whose mean loss is the final one."""
@@ -108,7 +105,7 @@ def _gaps(record: Recorded) -> dict[str, np.ndarray]:
         "gap_late": gap[:, gap.shape[1] // 2 :].mean(axis=1),
         "gap_averaged": record.elbo_fvi - record.elbo_averaged,
         "gap_lowest": np.fmin.reduce(gap, axis=1),
-    } | {column: first_below(gap / record.num_obs, limit, at) for column, limit in GAPS.items()}
+    } | {column: first_below(gap / record.num_obs, limit, at) for column, limit in SMALL_GAPS.items()}
 
 
 def _iterations(record: Recorded, loss: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
@@ -129,14 +126,15 @@ def statuses(columns: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def mark_best_rates(table: pd.DataFrame) -> pd.Series:
+def mark_best_rates(table: pd.DataFrame, steps: str = "steps_to_gap_2e2") -> pd.Series:
     """Return of each run whether its learning rate is its method's best in the replay.
 
-    The best has the least median number of steps to a gap of 0.02 nats per observation, runs that never get there
-    counted as infinite; of equals the one whose median final gap is least.
+    The best has the least median of the column ``steps``, the number of steps to a gap of 0.02 nats per observation
+    unless another is named; runs that never get there count as infinite, and of equals the one whose median final gap
+    is least is the best.
     """
     keys = ["replay", "method", "num_obs"]
-    score = table.fillna({"gap": np.inf}).groupby([*keys, "learning_rate"])[["steps_to_gap_2e2", "gap"]].median()
-    best = score.sort_values(["steps_to_gap_2e2", "gap"]).reset_index().groupby(keys).learning_rate.first()
+    score = table.fillna({"gap": np.inf}).groupby([*keys, "learning_rate"])[[steps, "gap"]].median()
+    best = score.sort_values([steps, "gap"]).reset_index().groupby(keys).learning_rate.first()
     wanted = best.loc[pd.MultiIndex.from_frame(table[keys])].to_numpy()
     return pd.Series(table.learning_rate.to_numpy() == wanted, index=table.index)

@@ -41,8 +41,8 @@ class Runs(NamedTuple):
     ----------
     loss : (R, steps) minus the estimate of the ELBO before each step, in nats
     elbo : (R, steps / every) ELBO after every so many steps, by the deterministic estimator, in nats
-    params : of each run at the end, with a leading axis of length R
-    averaged : the mean of the params after every so many steps of the second half
+    params, q : of each run at the end, with a leading axis of length R
+    elbo_averaged : (R,) ELBO of the mean of the params after every so many steps of the second half, in nats
     seconds : (steps / every,) wall time that all runs took together for so many steps
     compile_seconds : wall time of compiling them
     """
@@ -50,7 +50,8 @@ class Runs(NamedTuple):
     loss: np.ndarray
     elbo: np.ndarray
     params: Variational
-    averaged: Variational
+    q: MeanField
+    elbo_averaged: np.ndarray
     seconds: np.ndarray
     compile_seconds: float
 
@@ -58,6 +59,27 @@ class Runs(NamedTuple):
 def _draw(joint: Joint, draws: Draws, num_draws: int, num_obs: int, key: PRNGKeyArray) -> Any:
     draw = {"independent": independent_points, "stratified": stratified_points, "moments": draw_moments}[draws]
     return draw(joint, num_obs, num_draws, key)
+
+
+ONCE: dict[str, str | bool] = {
+    **{"xla_cpu_use_fusion_emitters": False, "xla_llvm_disable_expensive_passes": True},
+    "xla_backend_optimization_level": "0",
+}
+"""Options of the compiler for programs that run once: a quarter of its time."""
+
+LONG: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": True}
+"""Options for programs of large arrays that run long: a fifth less of their time, whatever XLA_FLAGS says."""
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=ONCE)
+def _begin(
+    joint: Joint, draws: Draws, num_draws: int, x: Array, starts: Variational, keys: PRNGKeyArray, rates: Array
+) -> tuple[Any, Any]:
+    """Return the optimiser's states (S, K, ..) before the first step, and the draws (S, ..) of that step."""
+    num_obs = joint.num_obs(x)
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(jnp.float32(leaf)[:, None], len(rates), axis=1), starts)
+    states = jax.vmap(jax.vmap(numpyro.optim.Adam(0.0).init))(repeated)
+    return states, jax.vmap(lambda key: _draw(joint, draws, num_draws, num_obs, jax.random.fold_in(key, 0)))(keys)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
@@ -69,16 +91,16 @@ def _advance(
     num_draws: int,
     steps: int,
     x: Array,
-    states: Any,
+    begun: tuple[Any, Any],
     keys: PRNGKeyArray,
     rates: Float[Array, " K"],
     done: Int[Array, ""],
     horizon: Float[Array, ""],
-) -> tuple[Any, Float[Array, "S K steps"]]:
-    """Return the optimiser's states (S, K, ..) after more steps, and the losses before each; rates reach 0 at horizon.
+) -> tuple[tuple[Any, Any], Float[Array, "S K steps"]]:
+    """Return states and draws as :func:`_begin` does after more steps, and the losses before each.
 
-    The draws of the next step are part of what is carried along: so they are made once, and not again by each of the
-    loops into which the compiler puts what depends on them.
+    Rates reach 0 at ``horizon``. The draws of the next step are part of what is carried along: so they are made once,
+    and not again by each of the loops into which the compiler puts what depends on them.
     """
     num_obs = joint.num_obs(x)
 
@@ -86,7 +108,7 @@ def _advance(
         points = points_with(joint, drawn) if draws == "moments" else drawn
         return -elbo_estimate(joint, x, mean_field(joint, family, params, x), points, log_q)
 
-    def of_seed(states: Any, key: PRNGKeyArray) -> tuple[Any, Array]:
+    def of_seed(begun: tuple[Any, Any], key: PRNGKeyArray) -> tuple[Any, Array]:
         def draw(index: Array) -> Any:
             return _draw(joint, draws, num_draws, num_obs, jax.random.fold_in(key, index))
 
@@ -99,10 +121,10 @@ def _advance(
             states, values = _side_by_side(at_rate, carried[0], rates)
             return (states, draw(index + 1)), values
 
-        (states, _), losses = jax.lax.scan(step, (states, draw(done)), done + jnp.arange(steps))
-        return states, losses.T
+        begun, losses = jax.lax.scan(step, begun, done + jnp.arange(steps))
+        return begun, losses.T
 
-    return _side_by_side(of_seed, states, keys)
+    return _side_by_side(of_seed, begun, keys)
 
 
 def _side_by_side(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -157,40 +179,44 @@ def ascend_stochastically(
         raise InputError(f"steps must be a multiple of every = {every}, got {steps}")
     if draws != "independent":
         {"moments": check_moments, "stratified": check_strata}[draws](joint, x, num_draws)
-    data, small_rates = jnp.float32(x), jnp.float32(rates)
-    repeated = jax.tree.map(lambda leaf: jnp.repeat(jnp.float32(leaf)[:, None], len(rates), axis=1), starts)
-    states = jax.vmap(jax.vmap(numpyro.optim.Adam(0.0).init))(repeated)
-    horizon = jnp.float32(steps if schedule == "linear" else jnp.inf)
-    read, start = _reader(joint, family, x, elbo, len(keys) * len(rates)), time.perf_counter()
+    data, small_rates, start = np.float32(x), np.float32(rates), time.perf_counter()
+    begun = _begin(joint, draws, num_draws, data, starts, keys, small_rates)
+    course = (np.float32(steps if schedule == "linear" else np.inf),)
     lowered = _advance.lower(
-        *(joint, family, draws, log_q, num_draws, every), data, states, keys, small_rates, jnp.int32(0), horizon
+        *(joint, family, draws, log_q, num_draws, every), data, begun, keys, small_rates, np.int32(0), *course
     )
-    advance, compile_seconds = lowered.compile(), time.perf_counter() - start
-    averaged, course = read(states)[0], []
+    advance = lowered.compile(LONG if draws == "independent" else None)
+    compile_seconds, read, looks = time.perf_counter() - start, _reader(joint, family, x, elbo), []
+    averaged: Variational = {}
     for done in range(0, steps, every):
         start = time.perf_counter()
-        states, loss = jax.block_until_ready(advance(data, states, keys, small_rates, jnp.int32(done), horizon))
+        begun, loss = jax.block_until_ready(advance(data, begun, keys, small_rates, np.int32(done), *course))
         seconds = time.perf_counter() - start
-        params, reached = read(states)
-        looks = max(1, done // every + 1 - steps // 2 // every)  # of the second half, until now
-        averaged = jax.tree.map(lambda mean, now, n=looks: mean + (now - mean) / n, averaged, params)
-        course.append((np.asarray(loss).reshape(-1, every), np.asarray(reached), seconds))
-        report(done + every, float(np.nanmax(reached, initial=-np.inf)))
-    losses, elbos, times = zip(*course, strict=True)
-    return Runs(np.concatenate(losses, 1), np.stack(elbos, 1), params, averaged, np.array(times), compile_seconds)
+        params = jax.tree.map(_flat, numpyro.optim.Adam(0.0).get_params(begun[0]))
+        q, reached = read(params)
+        looks.append((np.asarray(loss).reshape(-1, every), np.asarray(reached), seconds))
+        late = done // every + 1 - steps // 2 // every  # looks at the second half, until now
+        averaged = params if late <= 1 else jax.tree.map(lambda a, b, n=late: a + (b - a) / n, averaged, params)
+        report(done + every, float(np.nanmax(looks[-1][1], initial=-np.inf)))
+    losses, elbos, times = zip(*looks, strict=True)
+    rest = (params, jax.tree.map(np.asarray, q), np.asarray(read(averaged)[1]), np.array(times), compile_seconds)
+    return Runs(np.concatenate(losses, 1), np.stack(elbos, 1), *rest)
+
+
+def _flat(leaf: Array) -> np.ndarray:
+    """Return the parameters of all runs (S, K, ..) as (R, ..), outside of JAX."""
+    return np.asarray(leaf).reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])
 
 
 def _reader(
-    joint: Joint, family: Family, x: Array, elbo: Callable[[MeanField], Array], runs: int
-) -> Callable[[Any], tuple[Variational, Array]]:
-    """Return the function from the optimiser's states (S, K, ..) to parameters and ELBO of all R runs."""
+    joint: Joint, family: Family, x: Array, elbo: Callable[[MeanField], Array]
+) -> Callable[[Variational], tuple[MeanField, Array]]:
+    """Return the function from parameters (R, ..) to q and ELBO of all runs, in float64."""
 
     @jax.jit
-    def read(states: Any) -> tuple[Variational, Array]:
-        own = numpyro.optim.Adam(0.0).get_params(states)
-        params = jax.tree.map(lambda leaf: leaf.reshape(runs, *leaf.shape[2:]), own)
+    def read(params: Variational) -> tuple[MeanField, Array]:
         ends = jax.vmap(lambda own: mean_field(joint, family, jax.tree.map(jnp.float64, own), x))(params)
-        return params, jax.vmap(elbo)(ends)
+        return ends, jax.vmap(elbo)(ends)
 
     return read
 
