@@ -67,12 +67,12 @@ def main() -> None:
     for each in first_of_each(data, args.num_obs, args.data):
         fvi, keys = optima[each.name], [cli.named_key(seed, each.model) for seed in args.seed]
         problem = Problem(each.joint, jnp.asarray(each.x), fvi.q, fvi.local_q)
-        for name, family in families.items():
-            progress = cli.Progress(f"{each.model} {each.name}", courses[name].steps)
-            played = replay(problem, family, courses[name], keys, partial(progress, name))
-            progress.close()
+        progress = cli.Progress(f"{each.model} {each.name}", max(how.steps for how in courses.values()))
+        methods = {name: (families[name], courses[name]) for name in families}
+        for name, played in replay(problem, methods, keys, partial(progress, "best of all")).items():
             print_runs({"method": name, "num_obs": each.num_obs}, fvi.stats["elbo"], args.seed, played)
             groups[name, each.name] = group_of(each, fvi, args.methods[name], courses[name], args.seed, played)
+        progress.close()
     write_replay(args.output, groups, [args.data, args.fvi])
 
 

@@ -28,7 +28,7 @@ def main() -> None:
         "--replays",
         type=cli.json_object,
         required=True,
-        help='such as {"saw": {"mode": "as_coded", "note": ""}}',
+        help='such as {"saw": {"mode": "as_coded", "note": "", "read_as": {"saw_corrected": "corrected"}}}',
     )
     parser.add_argument("--output", type=Path, required=True, help="csv file to write")
     parser.add_argument("--provenance", type=Path, help="JSON file to write: versions, commit and device of the runs")
@@ -40,8 +40,9 @@ def main() -> None:
     for replay, records in read_parts(args.runs).items():
         if replay not in args.replays:
             raise unknown("replay in the place of a file", replay, args.replays)
-        mode, note = args.replays[replay]["mode"], args.replays[replay].get("note", "")
-        tables.append(table_of(records, mode).assign(replay=replay, mode=mode, note=note))
+        entry = args.replays[replay]
+        for name, mode in {replay: entry["mode"], **entry.get("read_as", {})}.items():
+            tables.append(table_of(records, mode).assign(replay=name, mode=mode, note=entry.get("note", "")))
     table = pd.concat(tables, ignore_index=True)
     for column, steps in BEST_RATES.items():
         table[column] = mark_best_rates(table, steps)

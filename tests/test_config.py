@@ -92,6 +92,12 @@ BAD = [
     ("experiment", {}, "the top level: unknown key 'experiment'; allowed: experiments, replays, root"),
     (f"{CODED}.of", {"experiment": "linaer", "num_obs": [30]}, "replay 'coded': unknown experiment 'linaer'"),
     (f"{CODED}.of", {"experiment": "again", "num_obs": [20]}, "num_obs must be among 10, 30 of 'again', got 20"),
+    (f"{CODED}.read_as", {"coded": "fair"}, "replay 'coded': read_as: the name 'coded' is that of another replay"),
+    (
+        f"{CODED}.read_as",
+        {"again": "fare"},
+        "replays.coded.read_as.again must be one of as_coded, corrected, fair, probe, got 'fare'",
+    ),
     (f"{CODED}.of", {"experiment": "linear"}, "replays.coded.of lacks 'num_obs'"),
     (f"{CODED}.mode", "coded", "replays.coded.mode must be one of as_coded, corrected, fair, probe, got 'coded'"),
     (f"{CODED}.seeds", 0, "replays.coded.seeds must be at least 1, got 0"),

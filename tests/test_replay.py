@@ -37,6 +37,12 @@ def short(**settings):
     return protocol(**{"steps": 20, "every": 10, "learning_rates": (0.01, 0.1), "draws": "moments"} | settings)
 
 
+def alone(family, how, *seeds, of=None):
+    """Runs of one method."""
+    keys = [jax.random.key(seed) for seed in seeds]
+    return replay(problem() if of is None else of, {"it": (family, how)}, keys)["it"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -54,16 +60,29 @@ def test_a_protocol_that_cannot_run_is_refused(settings, message):
 @pytest.fixture(scope="module")
 def both():
     """Two seeds at two rates."""
-    return replay(problem(), build(PAIR), short(), [jax.random.key(seed) for seed in (3, 5)])
+    return alone(build(PAIR), short(), 3, 5)
 
 
 def test_runs_depend_on_their_seed_and_rate_alone(both):
-    alone = replay(problem(), build(PAIR), short(learning_rates=(0.1,)), [jax.random.key(5)])
+    one = alone(build(PAIR), short(learning_rates=(0.1,)), 5)
     assert both.seed.tolist() == [0, 0, 1, 1] and both.learning_rate.tolist() == [0.01, 0.1, 0.01, 0.1]
-    assert np.allclose(both.runs.loss[3], alone.runs.loss[0], rtol=1e-4)
-    assert np.allclose(both.runs.elbo[3], alone.runs.elbo[0], rtol=1e-4)
+    assert np.allclose(both.runs.loss[3], one.runs.loss[0], rtol=1e-4)
+    assert np.allclose(both.runs.elbo[3], one.runs.elbo[0], rtol=1e-4)
     assert both.runs.loss[2, 0] == both.runs.loss[3, 0] != both.runs.loss[0, 0]  # one start and one draw for a seed
     assert both.num_params == (2 * 2 + 2 + 2 * 2 + 2 + 2 * 2 + 2, 2)
+
+
+def test_runs_do_not_depend_on_the_methods_beside_them(both):
+    """Methods that agree on steps and draws take the same draws; others run apart, and all come back in order."""
+    keys, network = [jax.random.key(seed) for seed in (3, 5)], build({"kind": "constant"})
+    longer = short(steps=30)
+    several = {"a": (network, short()), "long": (build(PAIR), longer), "pair": (build(PAIR), short())}
+    found = replay(problem(), several, keys)
+    assert list(found) == list(several)
+    assert np.allclose(found["pair"].runs.loss, both.runs.loss, rtol=1e-5)
+    assert np.allclose(found["pair"].runs.elbo_averaged, both.runs.elbo_averaged, rtol=1e-5)
+    assert np.allclose(found["long"].runs.loss[:, :20], both.runs.loss, rtol=1e-5)
+    assert found["a"].runs.loss.shape == (4, 20) and found["long"].runs.elbo.shape == (4, 3)
 
 
 def test_where_a_run_ends_is_its_elbo(both):
@@ -76,8 +95,8 @@ def test_runs_from_the_optimum_start_there_and_a_decay_ends_there():
     fit = optimum("saw", {}, 12).fit
     for family in ({"kind": "factorized"}, {"kind": "polynomial", "inputs": [-1, 0]}):
         how = short(start="optimum", steps=400, learning_rates=(0.05,), schedule="linear")
-        decayed = replay(problem(), build(family), how, [jax.random.key(0)])
-        constant = replay(problem(), build(family), how._replace(schedule="constant"), [jax.random.key(0)])
+        decayed = alone(build(family), how, 0)
+        constant = alone(build(family), how._replace(schedule="constant"), 0)
         assert abs(decayed.runs.loss[0, 0] + fit.elbo) < 3.0
         late = fit.elbo - constant.runs.elbo[0, 20:].mean()
         assert 0 < fit.elbo - decayed.runs.elbo[0, -1] < late / 3  # less than a third of the noise floor
@@ -90,7 +109,7 @@ def test_adams_noise_floor_is_the_predicted_one():
     problem_of = Problem(bound("linear"), jnp.asarray(x), fit_factorized(bound("linear"), jnp.asarray(x)).fit.q)
     best = float(exact_elbo(problem_of.joint, problem_of.x)(problem_of.optimum))
     how = short(start="optimum", steps=600, learning_rates=(0.003, 0.01))
-    runs = replay(problem_of, build({"kind": "factorized"}), how, [jax.random.key(0)]).runs
+    runs = alone(build({"kind": "factorized"}), how, 0, of=problem_of).runs
     found = best - runs.elbo[:, 30:].mean(axis=1)
     law = [noise_law(np.array([400.0]), rate, 100, 1 + (1.155 / 2.43) ** 2)[0] for rate in (0.003, 0.01)]
     assert np.allclose(found, law, rtol=0.12)

@@ -1,5 +1,7 @@
 """Stochastic ascent: the same runs as NumPyro's SVI in distribution, and starts as they are said to be."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,14 @@ from jax.flatten_util import ravel_pytree
 from numpyro.infer import SVI, Trace_ELBO
 from scipy.stats import ks_2samp
 
-from avigap import families
+from avigap import adam, families
+from avigap.adam import Drawing
 from avigap.amortize import amortized_guide, mean_field
 from avigap.errors import InputError
 from avigap.quadratic import hessian_diagonal, quadratic_value
-from avigap.stochastic import ascend_stochastically, common_start, published_start
+from avigap.replay_starts import common_start, published_start, starts_of
+from avigap.starts import Problem
+from avigap.stochastic import Method, ascend_stochastically
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -45,8 +50,8 @@ def test_runs_have_the_distribution_of_numpyros(name, config, draws):
     x, runs, steps, particles, rate = jnp.asarray(data(name, {}, NUM_OBS)), 2000, 4, 4, 0.1
     start = published_start(joint, family, x, jax.random.key(5))
     keys = jax.random.split(jax.random.key(10), runs)
-    own = ascend_stochastically(
-        *(joint, family, x, repeated(start, runs), keys, jnp.array([rate]), exact(joint, x), steps),
+    (own,) = ascend_stochastically(
+        *(joint, [Method(family, repeated(start, runs), np.array([rate]))], x, keys, exact(joint, x), steps),
         every=steps,
         draws=draws,
         num_draws=particles,
@@ -73,8 +78,8 @@ def test_runs_reach_the_optimum_and_say_so_without_noise():
     x, best = jnp.asarray(data("linear", {}, 30)), optimum("linear", {}, 30).fit.elbo
     starts, seen = repeated(common_start(joint, family, x, jax.random.key(0)), 1), []
     keys, rates = jax.random.key(0)[None], jnp.array([0.0, 0.05])
-    runs = ascend_stochastically(
-        *(joint, family, x, starts, keys, rates, exact(joint, x), 600),
+    (runs,) = ascend_stochastically(
+        *(joint, [Method(family, starts, rates)], x, keys, exact(joint, x), 600),
         draws="moments",
         report=lambda step, value: seen.append((step, value)),
     )
@@ -91,9 +96,22 @@ def test_what_does_not_fit_is_refused():
     x = jnp.asarray(data("nonlinear", {}, NUM_OBS))
     starts, keys = repeated(common_start(joint, family, x, jax.random.key(0)), 1), jax.random.key(0)[None]
     with pytest.raises(InputError, match="multiple of every = 100, got 150"):
-        ascend_stochastically(joint, family, x, starts, keys, jnp.ones(1), lambda q: 0.0, 150)
+        ascend_stochastically(joint, [Method(family, starts, np.ones(1))], x, keys, lambda q: 0.0, 150)
     with pytest.raises(InputError, match="not a quadratic"):
-        ascend_stochastically(joint, family, x, starts, keys, jnp.ones(1), lambda q: 0.0, 100, draws="moments")
+        ascend_stochastically(joint, [Method(family, starts, np.ones(1))], x, keys, lambda q: 0.0, 100, draws="moments")
+
+
+def test_draws_do_not_depend_on_the_block_in_which_they_are_made(monkeypatch):
+    joint, keys = bound("linear"), jax.random.split(jax.random.key(0), 3)
+    whole = Drawing(joint, "moments", 10, 4, 6, keys)
+    monkeypatch.setattr(adam, "BLOCK_BYTES", 3.5 * sum(leaf.nbytes // 6 for leaf in jax.tree.leaves(whole(0)[0])))
+    parts = Drawing(joint, "moments", 10, 4, 6, keys)
+    assert (whole.block, parts.block) == (6, 3)
+    for leaf, first, second in zip(*map(jax.tree.leaves, (whole(0)[0], parts(0)[0], parts(3)[0])), strict=True):
+        assert leaf.shape[:2] == (6, 3) and np.array_equal(leaf, np.concatenate([first, second]))
+        assert len(np.unique(leaf)) == leaf.size
+    monkeypatch.setattr(adam, "BLOCK_BYTES", 1)
+    assert Drawing(joint, "moments", 10, 4, 6, keys).block == 1
 
 
 def test_published_starts_have_the_distributions_of_the_authors_code():
@@ -112,6 +130,23 @@ def test_published_starts_have_the_distributions_of_the_authors_code():
     several = [published_start(joint, families.build({"kind": "polynomial"}), x, jax.random.key(i)) for i in range(200)]
     values = np.array([ravel_pytree(start)[0] for start in several])
     assert values.mean(0) == pytest.approx(0, abs=0.3) and values.std(0) == pytest.approx(1, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("how", "start"),
+    [
+        ("common", common_start),
+        ("published_normal", published_start),
+        ("published_uniform", partial(published_start, free="uniform")),
+    ],
+)
+def test_starts_of_several_keys_are_those_of_each(how, start):
+    joint, family = bound("saw"), families.build({"kind": "mlp", "width": 2, "inputs": [-1, 0]})
+    x, keys = jnp.asarray(data("saw", {}, 5)), [jax.random.key(3), jax.random.key(8)]
+    found = starts_of(how, Problem(joint, x, None), family, jnp.stack(keys))
+    for index, key in enumerate(keys):
+        one = jax.tree.map(lambda leaf, n=index: leaf[n], found)
+        assert np.allclose(ravel_pytree(one)[0], ravel_pytree(start(joint, family, x, key))[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

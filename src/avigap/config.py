@@ -83,6 +83,8 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
     for name, replay in config.setdefault("replays", {}).items():
         try:
             _check_replay(replay, config["experiments"])
+            if taken := set(replay.setdefault("read_as", {})) & set(config["replays"]):
+                raise InputError(f"read_as: the name {min(taken)!r} is that of another replay")
         except InputError as error:
             raise InputError(f"replay {name!r}: {error}") from None
 

@@ -4,30 +4,33 @@ A replay is described by values alone (density, data, start, draws, learning rat
 *as coded* by the authors, the *corrected* and the *fair* one are configurations of the same program.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from avigap.amortize import Variational, layout, num_params
+from avigap.adam import Draws
+from avigap.amortize import layout, num_params
 from avigap.core import Joint, MeanField
 from avigap.draws import LogQ
 from avigap.elbo import gauss_hermite, supports
 from avigap.errors import InputError
 from avigap.families import AtLeastOne, Family
-from avigap.gap import fit_amortized
 from avigap.models import Positive
 from avigap.quadratic import bandwidth, hessian_diagonal, quadratic_value
+from avigap.replay_starts import Start, starts_of
 from avigap.starts import Problem
-from avigap.stochastic import ONCE, Draws, Runs, Schedule, ascend_stochastically, common_start, published_start
+from avigap.stochastic import Method, Runs, Schedule, ascend_stochastically
 
 DEAD = 1e-5
 """Part of its scale by which the loc of a factor must move over the data for its function to be alive."""
 
-Start = Literal["published_normal", "published_uniform", "common", "optimum"]
+SHARED = ("steps", "every", "draws", "num_draws", "schedule", "log_q")
+"""Settings of a protocol on which methods that run together agree."""
+
 Target = Literal["factorized", "certified"]
 
 
@@ -141,21 +144,6 @@ def exact_elbo(joint: Joint, x: Array) -> Callable[[MeanField], Array]:
     raise InputError(f"no deterministic ELBO to measure runs by: {quadratic.reason}; {separable.reason}")
 
 
-def _starts(how: Start, problem: Problem, family: Family, keys: PRNGKeyArray) -> Variational:
-    """Return parameters with a leading axis: one start for each key."""
-    joint, x = problem.joint, problem.x
-    if how == "optimum":
-        best = [fit_amortized(problem, family, key).params for key in keys]
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *best)
-
-    def start(key: PRNGKeyArray) -> Variational:
-        if how == "common":
-            return common_start(joint, family, x, key)
-        return published_start(joint, family, x, key, "uniform" if how == "published_uniform" else "normal")
-
-    return jax.jit(jax.vmap(start), compiler_options=ONCE)(keys)
-
-
 def is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndarray:
     """Return of each of R runs whether loc is the same at all positions that an inference function serves."""
     site = joint.local[0]
@@ -168,18 +156,19 @@ def is_dead(joint: Joint, family: Family, num_obs: int, q: MeanField) -> np.ndar
 
 def replay(
     problem: Problem,
-    family: Family,
-    how: Protocol,
+    methods: Mapping[str, tuple[Family, Protocol]],
     keys: Sequence[PRNGKeyArray],
     report: Callable[[int, float], None] = lambda step, value: None,
-) -> Replay:
-    """Run one method from every seed at every learning rate.
+) -> dict[str, Replay]:
+    """Run each method from every seed at every learning rate.
 
     Parameters
     ----------
+    methods
+        Family and protocol of each, by name.
     keys
-        One for each seed: it decides on the start and on the draws, which are the same at all learning rates and, given
-        the same keys, for all methods.
+        One for each seed: it decides on the start and on the draws, which are the same at all learning rates and for
+        all methods. Methods whose protocols agree on steps and draws run together: draws are then made once.
     report
         Called with the step and the best ELBO so far.
 
@@ -188,25 +177,24 @@ def replay(
     InputError
         If no deterministic estimator measures the ELBO, or moments cannot stand for the draws.
     """
-    joint, x, num_rates = problem.joint, problem.x, len(how.learning_rates)
+    joint, x = problem.joint, problem.x
+    elbo = exact_elbo(joint, x)
     of_start, of_draws = jax.vmap(lambda key: (jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)))(jnp.stack(keys))
-    starts = _starts(how.start, problem, family, of_start)
-    runs = ascend_stochastically(
-        joint,
-        family,
-        x,
-        starts=starts,
-        keys=of_draws,
-        rates=jnp.asarray(how.learning_rates),
-        elbo=exact_elbo(joint, x),
-        steps=how.steps,
-        every=how.every,
-        draws=how.draws,
-        num_draws=how.num_draws,
-        schedule=how.schedule,
-        log_q=how.log_q,
-        report=report,
-    )
-    dead = is_dead(joint, family, joint.num_obs(x), runs.q)
-    seed, rate = np.repeat(np.arange(len(keys)), num_rates), np.tile(how.learning_rates, len(keys))
-    return Replay(runs, seed, rate, dead, num_params(joint, jax.tree.map(lambda leaf: leaf[0], starts)))
+    together: dict[tuple[Any, ...], dict[str, Method]] = {}
+    for name, (family, how) in methods.items():
+        method = Method(family, starts_of(how.start, problem, family, of_start), np.asarray(how.learning_rates))
+        together.setdefault(tuple(getattr(how, setting) for setting in SHARED), {})[name] = method
+    played = {}
+    for shared, own in together.items():
+        settings = dict(zip(SHARED, shared, strict=True))
+        runs = ascend_stochastically(joint, list(own.values()), x, of_draws, elbo, report=report, **settings)
+        for (name, method), each in zip(own.items(), runs, strict=True):
+            played[name] = _played(problem, method, each)
+    return {name: played[name] for name in methods}
+
+
+def _played(problem: Problem, method: Method, runs: Runs) -> Replay:
+    joint, num_seeds = problem.joint, len(runs.loss) // len(method.rates)
+    dead = is_dead(joint, method.family, joint.num_obs(problem.x), runs.q)
+    seed, rate = np.repeat(np.arange(num_seeds), len(method.rates)), np.tile(method.rates, num_seeds)
+    return Replay(runs, seed, rate, dead, num_params(joint, jax.tree.map(lambda leaf: leaf[0], method.starts)))

@@ -5,7 +5,7 @@ deterministic estimator in float64, without the noise of the draws.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -13,29 +13,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from avigap.amortize import Variational, initial, mean_field
+from avigap.adam import LONG, Drawing, Draws, advance, begin
+from avigap.amortize import Variational, mean_field
 from avigap.core import Joint, MeanField
-from avigap.draws import (
-    LogQ,
-    check_moments,
-    check_strata,
-    draw_moments,
-    elbo_estimate,
-    independent_points,
-    points_with,
-    stratified_points,
-)
+from avigap.draws import LogQ, check_moments, check_strata
 from avigap.errors import InputError
 from avigap.families import Family
 
-Draws = Literal["independent", "moments", "stratified"]
 Schedule = Literal["constant", "linear"]
 
 
+class Method(NamedTuple):
+    """What is run: a family of q, from S starts, at K learning rates each.
+
+    Attributes
+    ----------
+    family : of the factors of the local latents
+    starts : parameters with a leading axis of length S
+    rates : (K,) learning rates
+    """
+
+    family: Family
+    starts: Variational
+    rates: Float[np.ndarray, " K"]
+
+
 class Runs(NamedTuple):
-    """Where R runs went.
+    """Where the R = S K runs of a method went, those of a start together.
 
     Attributes
     ----------
@@ -43,7 +49,7 @@ class Runs(NamedTuple):
     elbo : (R, steps / every) ELBO after every so many steps, by the deterministic estimator, in nats
     params, q : of each run at the end, with a leading axis of length R
     elbo_averaged : (R,) ELBO of the mean of the params after every so many steps of the second half, in nats
-    seconds : (steps / every,) wall time that all runs took together for so many steps
+    seconds : (steps / every,) wall time that all runs took together for so many steps, their draws included
     compile_seconds : wall time of compiling them
     """
 
@@ -56,92 +62,55 @@ class Runs(NamedTuple):
     compile_seconds: float
 
 
-def _draw(joint: Joint, draws: Draws, num_draws: int, num_obs: int, key: PRNGKeyArray) -> Any:
-    draw = {"independent": independent_points, "stratified": stratified_points, "moments": draw_moments}[draws]
-    return draw(joint, num_obs, num_draws, key)
+class _Course:
+    """The runs of one method on their way: where they are, and what was seen.
 
-
-ONCE: dict[str, str | bool] = {
-    **{"xla_cpu_use_fusion_emitters": False, "xla_llvm_disable_expensive_passes": True},
-    "xla_backend_optimization_level": "0",
-}
-"""Options of the compiler for programs that run once: a quarter of its time."""
-
-LONG: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": True}
-"""Options for programs of large arrays that run long: a fifth less of their time, whatever XLA_FLAGS says."""
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2), compiler_options=ONCE)
-def _begin(
-    joint: Joint, draws: Draws, num_draws: int, x: Array, starts: Variational, keys: PRNGKeyArray, rates: Array
-) -> tuple[Any, Any]:
-    """Return the optimiser's states (S, K, ..) before the first step, and the draws (S, ..) of that step."""
-    num_obs = joint.num_obs(x)
-    repeated = jax.tree.map(lambda leaf: jnp.repeat(jnp.float32(leaf)[:, None], len(rates), axis=1), starts)
-    states = jax.vmap(jax.vmap(numpyro.optim.Adam(0.0).init))(repeated)
-    return states, jax.vmap(lambda key: _draw(joint, draws, num_draws, num_obs, jax.random.fold_in(key, 0)))(keys)
-
-
-@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5))
-def _advance(
-    joint: Joint,
-    family: Family,
-    draws: Draws,
-    log_q: LogQ,
-    num_draws: int,
-    steps: int,
-    x: Array,
-    begun: tuple[Any, Any],
-    keys: PRNGKeyArray,
-    rates: Float[Array, " K"],
-    done: Int[Array, ""],
-    horizon: Float[Array, ""],
-) -> tuple[tuple[Any, Any], Float[Array, "S K steps"]]:
-    """Return states and draws as :func:`_begin` does after more steps, and the losses before each.
-
-    Rates reach 0 at ``horizon``. The draws of the next step are part of what is carried along: so they are made once,
-    and not again by each of the loops into which the compiler puts what depends on them.
+    Parameters
+    ----------
+    step
+        From states and draws to states and losses.
+    read
+        From parameters (R, ..) to q and ELBO.
+    late
+        Number of looks before those that are averaged.
     """
-    num_obs = joint.num_obs(x)
 
-    def loss(params: Variational, drawn: Any) -> Array:
-        points = points_with(joint, drawn) if draws == "moments" else drawn
-        return -elbo_estimate(joint, x, mean_field(joint, family, params, x), points, log_q)
+    def __init__(self, states: Any, step: Callable[..., Any], read: Callable[..., Any], late: int) -> None:
+        self.states, self.step, self.read, self.late = states, step, read, late
+        self.loss: list[np.ndarray] = []
+        self.elbo: list[np.ndarray] = []
+        self.seconds: list[float] = []
+        self.averaged: Variational = {}
 
-    def of_seed(begun: tuple[Any, Any], key: PRNGKeyArray) -> tuple[Any, Array]:
-        def draw(index: Array) -> Any:
-            return _draw(joint, draws, num_draws, num_obs, jax.random.fold_in(key, index))
+    def go_on(self, drawn: Any) -> float:
+        """Take a step on each of the draws; return the wall time."""
+        start = time.perf_counter()
+        self.states, loss = jax.block_until_ready(self.step(self.states, drawn))
+        self.loss.append(np.asarray(loss).reshape(-1, loss.shape[-1]))
+        return time.perf_counter() - start
 
-        def step(carried: tuple[Any, Any], index: Array) -> tuple[Any, Array]:
-            def at_rate(state: Any, rate: Array) -> tuple[Any, Array]:
-                optimiser = numpyro.optim.Adam(lambda done: rate * (1 - done / horizon))
-                value, gradient = jax.value_and_grad(loss)(optimiser.get_params(state), carried[1])
-                return optimiser.update(gradient, state), value.astype(jnp.float32)
+    def look(self, seconds: float) -> None:
+        """Measure what the runs have reached, ``seconds`` after the last look."""
+        self.params = jax.tree.map(_flat, numpyro.optim.Adam(0.0).get_params(self.states))
+        self.q, elbo = self.read(self.params)
+        self.elbo.append(np.asarray(elbo))
+        self.seconds.append(seconds)
+        number = max(len(self.elbo) - self.late, 1)
+        mean = self.params if number == 1 else self.averaged
+        self.averaged = jax.tree.map(lambda mean, now: mean + (now - mean) / number, mean, self.params)
 
-            states, values = _side_by_side(at_rate, carried[0], rates)
-            return (states, draw(index + 1)), values
-
-        begun, losses = jax.lax.scan(step, begun, done + jnp.arange(steps))
-        return begun, losses.T
-
-    return _side_by_side(of_seed, begun, keys)
-
-
-def _side_by_side(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Map a function over the leading axes of its arguments; a single entry is a tenth faster without a batch."""
-    if len(jax.tree.leaves(arguments[-1])[0]) > 1:
-        return jax.vmap(function)(*arguments)
-    alone = function(*jax.tree.map(lambda leaf: leaf[0], arguments))
-    return jax.tree.map(lambda leaf: leaf[None], alone)
+    def runs(self, compile_seconds: float) -> Runs:
+        """Return what became of the runs."""
+        loss, elbo, averaged = np.concatenate(self.loss, 1), np.stack(self.elbo, 1), self.read(self.averaged)[1]
+        q = jax.tree.map(np.asarray, self.q)
+        return Runs(loss, elbo, self.params, q, np.asarray(averaged), np.array(self.seconds), compile_seconds)
 
 
 def ascend_stochastically(
     joint: Joint,
-    family: Family,
+    methods: Sequence[Method],
     x: Array,
-    starts: Variational,
     keys: PRNGKeyArray,
-    rates: Float[Array, " K"],
     elbo: Callable[[MeanField], Array],
     steps: int,
     every: int = 100,
@@ -150,15 +119,16 @@ def ascend_stochastically(
     schedule: Schedule = "constant",
     log_q: LogQ = "points",
     report: Callable[[int, float], None] = lambda step, value: None,
-) -> Runs:
-    """Run Adam from S starts at each of K learning rates side by side: R = S K runs, the rates of a start together.
+) -> list[Runs]:
+    """Run Adam for each method from each of its S starts at each of its K learning rates.
+
+    Runs from the same start, and those of different methods from starts of the same number, take the same draws, which
+    are made once for all of them.
 
     Parameters
     ----------
-    starts
-        Parameters with a leading axis of length S.
     keys
-        One for each start; the runs from it at all rates take the same draws.
+        (S,) one for each start: they decide on the draws.
     elbo
         What a run has reached, in nats; called on a q in float64 after every ``every`` steps.
     draws, num_draws
@@ -168,39 +138,41 @@ def ascend_stochastically(
     log_q
         How log q is computed, see :func:`avigap.draws.elbo_estimate`.
     report
-        Called with the step and the best ELBO so far.
+        Called with the step and the best ELBO of all runs then.
 
     Raises
     ------
     InputError
         If ``every`` does not divide ``steps``, or the joint does not allow this kind of draws.
     """
+    _check(joint, x, steps, every, draws, num_draws)
+    drawing, read = Drawing(joint, draws, num_draws, joint.num_obs(x), every, keys), _reader(joint, x, elbo)
+    horizon = np.float32(steps if schedule == "linear" else np.inf)
+    courses, compile_seconds = [], []
+    for method in methods:
+        start, states = time.perf_counter(), begin(len(method.rates), method.starts)
+        fixed, rest = (joint, method.family, draws, log_q), (np.float32(method.rates), horizon, np.float32(x))
+        lowered = advance.lower(*fixed, states, drawing.shapes, *rest)
+        compiled = lowered.compile(LONG if draws == "independent" else None)
+        compile_seconds.append(time.perf_counter() - start + drawing.compile_seconds)
+        step = partial(lambda compiled, rest, states, drawn: compiled(states, drawn, *rest), compiled, rest)
+        courses.append(_Course(states, step, partial(read, method.family), steps // 2 // every))
+    for done in range(0, steps, every):
+        seconds = np.zeros(len(courses))
+        for first in range(done, done + every, drawing.block):
+            drawn, own = drawing(first)
+            seconds += [course.go_on(drawn) + own for course in courses]
+        for course, own in zip(courses, seconds, strict=True):
+            course.look(float(own))
+        report(done + every, float(np.nanmax([course.elbo[-1] for course in courses], initial=-np.inf)))
+    return [course.runs(own) for course, own in zip(courses, compile_seconds, strict=True)]
+
+
+def _check(joint: Joint, x: Array, steps: int, every: int, draws: Draws, num_draws: int) -> None:
     if steps % every:
         raise InputError(f"steps must be a multiple of every = {every}, got {steps}")
     if draws != "independent":
         {"moments": check_moments, "stratified": check_strata}[draws](joint, x, num_draws)
-    data, small_rates, start = np.float32(x), np.float32(rates), time.perf_counter()
-    begun = _begin(joint, draws, num_draws, data, starts, keys, small_rates)
-    course = (np.float32(steps if schedule == "linear" else np.inf),)
-    lowered = _advance.lower(
-        *(joint, family, draws, log_q, num_draws, every), data, begun, keys, small_rates, np.int32(0), *course
-    )
-    advance = lowered.compile(LONG if draws == "independent" else None)
-    compile_seconds, read, looks = time.perf_counter() - start, _reader(joint, family, x, elbo), []
-    averaged: Variational = {}
-    for done in range(0, steps, every):
-        start = time.perf_counter()
-        begun, loss = jax.block_until_ready(advance(data, begun, keys, small_rates, np.int32(done), *course))
-        seconds = time.perf_counter() - start
-        params = jax.tree.map(_flat, numpyro.optim.Adam(0.0).get_params(begun[0]))
-        q, reached = read(params)
-        looks.append((np.asarray(loss).reshape(-1, every), np.asarray(reached), seconds))
-        late = done // every + 1 - steps // 2 // every  # looks at the second half, until now
-        averaged = params if late <= 1 else jax.tree.map(lambda a, b, n=late: a + (b - a) / n, averaged, params)
-        report(done + every, float(np.nanmax(looks[-1][1], initial=-np.inf)))
-    losses, elbos, times = zip(*looks, strict=True)
-    rest = (params, jax.tree.map(np.asarray, q), np.asarray(read(averaged)[1]), np.array(times), compile_seconds)
-    return Runs(np.concatenate(losses, 1), np.stack(elbos, 1), *rest)
 
 
 def _flat(leaf: Array) -> np.ndarray:
@@ -209,60 +181,13 @@ def _flat(leaf: Array) -> np.ndarray:
 
 
 def _reader(
-    joint: Joint, family: Family, x: Array, elbo: Callable[[MeanField], Array]
-) -> Callable[[Variational], tuple[MeanField, Array]]:
-    """Return the function from parameters (R, ..) to q and ELBO of all runs, in float64."""
+    joint: Joint, x: Array, elbo: Callable[[MeanField], Array]
+) -> Callable[[Family, Variational], tuple[MeanField, Array]]:
+    """Return the function from a family and its parameters (R, ..) to q and ELBO of all runs, in float64."""
 
-    @jax.jit
-    def read(params: Variational) -> tuple[MeanField, Array]:
+    @partial(jax.jit, static_argnums=0)
+    def read(family: Family, params: Variational) -> tuple[MeanField, Array]:
         ends = jax.vmap(lambda own: mean_field(joint, family, jax.tree.map(jnp.float64, own), x))(params)
         return ends, jax.vmap(elbo)(ends)
 
     return read
-
-
-def published_start(
-    joint: Joint, family: Family, x: Array, key: PRNGKeyArray, free: Literal["normal", "uniform"] = "normal"
-) -> Variational:
-    """Return a start as the authors' code draws it.
-
-    Loc and log scale of q(theta), and the coefficients of polynomials, are standard normal; those of the free local
-    factors standard normal or uniform on (0, 1); weights and biases of a network's layer are uniform on
-    (-1, 1) / sqrt(inputs of the layer), PyTorch's default.
-    """
-    params = initial(joint, family, x, key)
-    keys = iter(jax.random.split(jax.random.fold_in(key, 1), 1000))
-
-    def normal(leaf: Array) -> Array:
-        return jax.random.normal(next(keys), jnp.shape(leaf))
-
-    def layer(leaves: Mapping[str, Array]) -> dict[str, Array]:
-        bound = len(leaves["weight"]) ** -0.5
-        return {n: jax.random.uniform(next(keys), v.shape, minval=-bound, maxval=bound) for n, v in leaves.items()}
-
-    def is_layer(tree: Any) -> bool:
-        return isinstance(tree, dict) and set(tree) == {"weight", "bias"}
-
-    draw = normal if free == "normal" else lambda leaf: jax.random.uniform(next(keys), jnp.shape(leaf))
-    return {
-        "shared": jax.tree.map(normal, params["shared"]),
-        "edge": jax.tree.map(draw, params["edge"]),
-        "function": jax.tree.map(
-            lambda part: layer(part) if is_layer(part) else normal(part), params["function"], is_leaf=is_layer
-        ),
-    }
-
-
-def common_start(joint: Joint, family: Family, x: Array, key: PRNGKeyArray) -> Variational:
-    """Return a start at which every factor of q is standard normal, in every family; a network's head is zero."""
-    params = initial(joint, family, x, key)
-
-    def is_network(tree: Any) -> bool:
-        return isinstance(tree, list)
-
-    def without_head(part: Any) -> Any:
-        if is_network(part):
-            return [*part[:-1], jax.tree.map(jnp.zeros_like, part[-1])]
-        return jnp.zeros_like(part)
-
-    return params | {"function": jax.tree.map(without_head, params["function"], is_leaf=is_network)}

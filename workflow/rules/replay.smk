@@ -56,7 +56,10 @@ rule summarise_replay:
     threads: 1
     params:
         replays=as_json(
-            {name: {key: entry.get(key, "") for key in ("mode", "note")} for name, entry in REPLAYS.items()}
+            {
+                name: {"mode": entry["mode"], "note": entry.get("note", ""), "read_as": entry["read_as"]}
+                for name, entry in REPLAYS.items()
+            }
         ),
     shell:
         "NPROC={threads} python {input.script:q} --runs {input.runs:q} --replays {params.replays:q}"
