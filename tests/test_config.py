@@ -96,7 +96,7 @@ BAD = [
     (
         f"{CODED}.read_as",
         {"again": "fare"},
-        "replays.coded.read_as.again must be one of as_coded, corrected, fair, probe, got 'fare'",
+        "read_as.again must be one of as_coded, corrected, fair, probe, got 'fare'",
     ),
     (f"{CODED}.of", {"experiment": "linear"}, "replays.coded.of lacks 'num_obs'"),
     (f"{CODED}.mode", "coded", "replays.coded.mode must be one of as_coded, corrected, fair, probe, got 'coded'"),
