@@ -141,11 +141,12 @@ def test_time_to_a_gap_is_that_of_one_run_at_its_best_rate_for_that_gap():
     ends = [{line.get_label(): line.get_ydata()[-1] for line in ax.lines} for ax in axes]
     assert [each["width_16"] for each in ends] == pytest.approx([10, 10 * 0.1 / 5, 300, 300 * 0.1 / 5])
     assert np.isfinite(ends[0]["width_2"]) and np.isnan(ends[2]["width_2"])
-    assert [ax.get_ylabel() for ax in axes] == ["steps", "seconds of one run"] * 2
+    titles = [f"nonlinear\n{what} to {gap}" for gap in ("0.02", "0.001") for what in ("steps", "seconds")]
+    assert [ax.get_title() for ax in axes] == titles
     told = [text.get_text() for text in axes[3].get_legend().get_texts()]
     assert told[0] == "factorized, compiles in 2.0 s" and told[2:] == [
-        "width_2, 2.0 s; ahead from N = none / none",
-        "width_16, 2.0 s; ahead from N = 100 / 100",
+        "width_2, 2.0 s; ahead from none / none",
+        "width_16, 2.0 s; ahead from 100 / 100",
     ]
 
 

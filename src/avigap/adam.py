@@ -27,7 +27,7 @@ ONCE: dict[str, str | bool] = {
 LONG: dict[str, str | bool] = {"xla_cpu_use_fusion_emitters": True}
 """Options for programs of large arrays that run long: a fifth less of their time, whatever XLA_FLAGS says."""
 
-BLOCK_BYTES = 2**26
+BLOCK_BYTES = 2**24
 """Draws that are made at once, for as many steps as fit, take no more memory; those of one step may."""
 
 
@@ -110,7 +110,12 @@ def advance(
 
         return _side_by_side(at_rate, states, rates)
 
-    states, losses = jax.lax.scan(partial(_side_by_side, of_seed), states, drawn)
+    def step(states: Any, drawn: Any) -> tuple[Any, Array]:
+        if draws == "independent":  # large arrays: those of one seed stay in the cache, those of all do not
+            return jax.lax.map(lambda both: of_seed(*both), (states, drawn))
+        return _side_by_side(of_seed, states, drawn)
+
+    states, losses = jax.lax.scan(step, states, drawn)
     return states, jnp.moveaxis(losses, 0, -1)
 
 

@@ -28,13 +28,13 @@ def learning_rates(table: pd.DataFrame) -> Figure:
                 ax.plot(times.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
             log_axes(ax)
             ax.set_title(
-                f"{own.model.iloc[0]}, N = {own.num_obs.max():,}, to {SMALL_GAPS[column]:g} nats per observation"
+                f"{own.model.iloc[0]}, N = {own.num_obs.max():,}\nto {SMALL_GAPS[column]:g} nats per observation"
             )
         axes[place * len(tables)].set_ylabel("steps")
     for ax in axes[len(tables) :]:
         ax.set_xlabel("learning rate")
         ax.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
-    fig.suptitle("Learning-rate fairness: steps to a small gap per observation from one start, at every rate")
+    fig.suptitle("Steps to a small gap from one start, at every learning rate")
     return fig
 
 
@@ -92,19 +92,18 @@ def time_to_gap(table: pd.DataFrame) -> Figure:
         for place, (best, column) in enumerate(BEST_RATES.items()):
             both = times_to_gap(own, best)
             ahead.append(break_even(both[1]))
-            for ax, medians, label in zip(
-                axes[4 * row + 2 * place :], both, ("steps", "seconds of one run"), strict=False
-            ):
+            for ax, medians, label in zip(axes[4 * row + 2 * place :], both, ("steps", "seconds"), strict=False):
                 _draw_times(ax, medians, {m: looks[own.model.iloc[0], m] for m in in_order(own.method)})
-                ax.set(ylabel=label, title=f"{own.model.iloc[0]}, to {SMALL_GAPS[column]:g} nats")
+                ax.set_title(f"{own.model.iloc[0]}\n{label} to {SMALL_GAPS[column]:g}", fontsize=7.5)
+                ax.tick_params(labelsize=7)
         compiling = own.groupby("method").compile_seconds.median()
         labels = [_told(m, compiling[m], [found.get(m, np.inf) for found in ahead]) for m in in_order(own.method)]
-        axes[4 * row + 3].legend(
-            axes[4 * row].lines, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6.5
-        )
+        axes[4 * row + 3].legend(axes[4 * row].lines, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6)
     for ax in axes[-4:]:
-        ax.set_xlabel("number of observations N")
-    fig.suptitle("Time to a small gap per observation, plain starts, each method at its best rate for that gap")
+        ax.set_xlabel("observations N", fontsize=7.5)
+    fig.suptitle(
+        "Steps and seconds of one run to a gap of 0.02 and 0.001 nats per observation\nat each method's best rate"
+    )
     return fig
 
 
@@ -121,4 +120,4 @@ def _told(method: str, seconds: float, ahead: Sequence[float]) -> str:
     if method == "factorized":
         return f"{method}, compiles in {seconds:.1f} s"
     sizes = " / ".join(f"{size:,.0f}" if np.isfinite(size) else "none" for size in ahead)
-    return f"{method}, {seconds:.1f} s; ahead from N = {sizes}"
+    return f"{method}, {seconds:.1f} s; ahead from {sizes}"

@@ -24,6 +24,7 @@ rule replay:
         f"{LOGS}/replay/{{replay}}/part_{{part}}.log",
     benchmark:
         f"{BENCHMARKS}/replay/{{replay}}/part_{{part}}.tsv"
+    priority: 1  # the longest jobs: none of them should be left to run alone at the end
     conda:
         "../../envs/avigap.yaml"
     threads: 1
