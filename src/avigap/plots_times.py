@@ -34,7 +34,9 @@ def learning_rates(table: pd.DataFrame) -> Figure:
     for ax in axes[len(tables) :]:
         ax.set_xlabel("learning rate")
         ax.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2)
-    fig.suptitle("Steps to a small gap from one start, at every learning rate")
+    fig.suptitle(
+        "Steps to a small gap from one start, at every learning rate\n(absent: half of the runs never get there)"
+    )
     return fig
 
 
@@ -98,11 +100,14 @@ def time_to_gap(table: pd.DataFrame) -> Figure:
                 ax.tick_params(labelsize=7)
         compiling = own.groupby("method").compile_seconds.median()
         labels = [_told(m, compiling[m], [found.get(m, np.inf) for found in ahead]) for m in in_order(own.method)]
-        axes[4 * row + 3].legend(axes[4 * row].lines, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6)
+        axes[4 * row + 3].legend(
+            axes[4 * row].lines, labels, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=6, title=AHEAD
+        )
     for ax in axes[-4:]:
         ax.set_xlabel("observations N", fontsize=7.5)
     fig.suptitle(
-        "Steps and seconds of one run to a gap of 0.02 and 0.001 nats per observation\nat each method's best rate"
+        "Steps and seconds of one run to a gap of 0.02 and 0.001 nats per observation\n"
+        "(each method at its best rate; absent: half of its runs never get there)"
     )
     return fig
 
@@ -113,6 +118,9 @@ def _draw_times(ax: Axes, medians: pd.DataFrame, looks: Mapping[str, Look]) -> N
         ax.plot(y.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
     log_axes(ax)
     whole_decades(ax, medians.to_numpy(float))
+
+
+AHEAD = "compiling; N from which it is\nahead of F-VI, to 0.02 / 0.001"
 
 
 def _told(method: str, seconds: float, ahead: Sequence[float]) -> str:
