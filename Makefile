@@ -24,7 +24,7 @@ unexport PYTHONPATH
 SNAKEMAKE := PATH="$$(pwd)/$(VENV)/bin:$$PATH" snakemake
 
 .DEFAULT_GOAL := help
-.PHONY: help figures smoke test lint format bench lock docs-figures clean FORCE
+.PHONY: help figures smoke test coverage lint format bench lock docs-figures clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -44,7 +44,10 @@ smoke: $(STAMP) ## the whole chain on a tiny configuration, in smoke/
 		echo "$$after" >&2; exit 1; \
 	fi
 
-test: $(STAMP) ## the tests, with coverage
+test: $(STAMP) ## the tests
+	$(PY) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
+
+coverage: $(STAMP) ## the tests, with the lines and branches that they leave out
 	$(PY) -m pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP) ## style, types and workflow checks; changes nothing

@@ -217,6 +217,8 @@ def test_the_best_rate_gets_there_first_and_then_nearest():
     best = mark_best_rates(table.assign(replay="r", num_obs=10))
     assert table.learning_rate[best].tolist() == [0.01, 0.01, 0.01, 0.01]
     assert table.method[best].tolist() == ["a", "a", "b", "c"]
+    near = table.assign(replay="r", num_obs=10, steps_to_gap_1e3=1 / table.learning_rate)
+    assert set(table.learning_rate[mark_best_rates(near, "steps_to_gap_1e3")]) == {0.1}
 
 
 @pytest.mark.parametrize(

@@ -67,16 +67,18 @@ class _Course:
 
     Parameters
     ----------
-    step
-        From states and draws to states and losses.
+    step, rest
+        From states, draws and ``rest`` to states and losses.
     read
         From parameters (R, ..) to q and ELBO.
     late
         Number of looks before those that are averaged.
     """
 
-    def __init__(self, states: Any, step: Callable[..., Any], read: Callable[..., Any], late: int) -> None:
-        self.states, self.step, self.read, self.late = states, step, read, late
+    def __init__(
+        self, states: Any, step: Callable[..., Any], rest: Sequence[Any], read: Callable[..., Any], late: int
+    ) -> None:
+        self.states, self.step, self.rest, self.read, self.late = states, step, rest, read, late
         self.loss: list[np.ndarray] = []
         self.elbo: list[np.ndarray] = []
         self.seconds: list[float] = []
@@ -85,7 +87,7 @@ class _Course:
     def go_on(self, drawn: Any) -> float:
         """Take a step on each of the draws; return the wall time."""
         start = time.perf_counter()
-        self.states, loss = jax.block_until_ready(self.step(self.states, drawn))
+        self.states, loss = jax.block_until_ready(self.step(self.states, drawn, *self.rest))
         self.loss.append(np.asarray(loss).reshape(-1, loss.shape[-1]))
         return time.perf_counter() - start
 
@@ -155,8 +157,7 @@ def ascend_stochastically(
         lowered = advance.lower(*fixed, states, drawing.shapes, *rest)
         compiled = lowered.compile(LONG if draws == "independent" else None)
         compile_seconds.append(time.perf_counter() - start + drawing.compile_seconds)
-        step = partial(lambda compiled, rest, states, drawn: compiled(states, drawn, *rest), compiled, rest)
-        courses.append(_Course(states, step, partial(read, method.family), steps // 2 // every))
+        courses.append(_Course(states, compiled, rest, partial(read, method.family), steps // 2 // every))
     for done in range(0, steps, every):
         seconds = np.zeros(len(courses))
         for first in range(done, done + every, drawing.block):
