@@ -75,6 +75,14 @@ def test_a_measure_selects_and_summarises(asked, number):
     assert measure_of(asked, TABLES_HERE) == number
 
 
+def test_a_ratio_has_no_interval_of_a_median():
+    own = measure(where={"method": "a"})
+    assert judge(row(9.0, {"absolute": 1.0}, measure=own), TABLES_HERE)["interval"].startswith("[6, 30]")
+    for name in ("over", "minus", "times"):
+        combined = own | {name: {"where": {"method": "b"}}}
+        assert judge(row(9.0, {"absolute": 1.0}, measure=combined), TABLES_HERE)["interval"] is None
+
+
 def test_a_median_counts_nan_and_infinity_as_never():
     assert measure_of(measure("loss"), TABLES_HERE) == 3.0
     assert measure_of(measure("loss", where={"replay": "fair"}), TABLES_HERE) == -2.0

@@ -101,6 +101,20 @@ def test_what_does_not_fit_is_refused():
         ascend_stochastically(joint, [Method(family, starts, np.ones(1))], x, keys, lambda q: 0.0, 100, draws="moments")
 
 
+@pytest.mark.parametrize("steps", [10, 50, 60])
+def test_looks_of_the_second_half_are_averaged(steps):
+    """By a measure that is linear in the parameters: that of their mean is the mean of what was seen."""
+    joint, x = bound("linear"), jnp.asarray(data("linear", {}, 4))
+    family = families.build({"kind": "factorized"})
+    starts = repeated(common_start(joint, family, x, jax.random.key(0)), 1)
+    method = Method(family, starts, np.array([0.05, 0.1]))
+    (runs,) = ascend_stochastically(
+        *(joint, [method], x, jax.random.key(1)[None], lambda q: q.loc["z"].sum(), steps, 10), draws="moments"
+    )
+    assert runs.elbo.shape == (2, steps // 10)
+    assert runs.elbo_averaged == pytest.approx(runs.elbo[:, steps // 2 // 10 :].mean(axis=1), rel=1e-5)
+
+
 def test_draws_do_not_depend_on_the_block_in_which_they_are_made(monkeypatch):
     joint, keys = bound("linear"), jax.random.split(jax.random.key(0), 3)
     whole = Drawing(joint, "moments", 10, 4, 6, keys)
@@ -141,7 +155,8 @@ def test_published_starts_have_the_distributions_of_the_authors_code():
     ],
 )
 def test_starts_of_several_keys_are_those_of_each(how, start):
-    joint, family = bound("saw"), families.build({"kind": "mlp", "width": 2, "inputs": [-1, 0]})
+    kind = {"kind": "factorized"} if how == "published_uniform" else {"kind": "mlp", "width": 2, "inputs": [-1, 0]}
+    joint, family = bound("saw"), families.build(kind)
     x, keys = jnp.asarray(data("saw", {}, 5)), [jax.random.key(3), jax.random.key(8)]
     found = starts_of(how, Problem(joint, x, None), family, jnp.stack(keys))
     for index, key in enumerate(keys):

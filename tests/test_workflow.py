@@ -144,7 +144,13 @@ def test_rule_script_log_and_benchmark_share_their_name(project):
 
 
 def test_every_script_of_the_chain_has_a_rule(project):
-    stems = {path.stem for path in SCRIPTS.glob("*.py")} - {"unlock", "bench", "docs_figures", "start_seeds", "merge_replays"}
+    stems = {path.stem for path in SCRIPTS.glob("*.py")} - {
+        "unlock",
+        "bench",
+        "docs_figures",
+        "start_seeds",
+        "merge_replays",
+    }
     assert stems == {job.rule for job in project.jobs} - {"all"}
 
 
