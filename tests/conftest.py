@@ -8,7 +8,7 @@ if owns_cache := "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers o
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="avigap_tests_")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    # Quicker to compile, slower to run: the suite compiles for most of its time. But for rounding, nothing else depends on it.
+    # Quicker to compile, slower to run: the suite compiles for most of its time. It changes nothing but rounding.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
 import jax
