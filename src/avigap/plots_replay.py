@@ -113,7 +113,8 @@ def convergence_boxes(table: pd.DataFrame, published: Mapping[tuple[str, str], f
                 ax.set_axis_off()
                 continue
             _draw_boxes(ax, own.assign(value=value(own)), looks, published if column == 0 else {})
-            wall = f"{model}, as coded\n{own.runs_together.max()} runs side by side"
+            together = own.runs_together.max()
+            wall = f"{model}, as coded\n" + (f"{together} runs side by side" if together > 1 else "one run at a time")
             ax.set_title(wall if column == 1 else replay_title(own), fontsize=6)
             ax.set_ylabel(label)
     handles = [
