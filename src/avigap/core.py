@@ -1,4 +1,4 @@
-"""Models and their log joints: the only module that touches NumPyro's handlers.
+"""Models and their log joints: with :mod:`avigap.tracing` the only module that touches NumPyro's handlers.
 
 A model is one NumPyro program that simulates when ``x`` is None and scores when it is given. Everything else in the
 package sees it through three functions of arrays: :func:`simulate`, :func:`log_joint` and :func:`log_rows`.
@@ -18,6 +18,7 @@ from numpyro.distributions import biject_to
 from numpyro.infer.initialization import init_to_feasible
 
 from avigap.errors import InputError
+from avigap.tracing import is_latent, log_probs
 
 ENTROPY_OF_STANDARD_NORMAL = 0.5 * log(2 * pi * e)
 
@@ -133,17 +134,13 @@ def latent_layouts(joint: Joint, num_obs: int) -> Mapping[str, SiteLayout]:
         with handlers.block():  # a guide may call this while NumPyro traces the guide
             trace = handlers.trace(program).get_trace(x, num_obs=num_obs, **dict(joint.settings))
         for name, site in trace.items():
-            if _is_latent(site):
+            if is_latent(site):
                 plates = tuple((frame.name, frame.size, frame.dim) for frame in site["cond_indep_stack"])
                 shape = biject_to(site["fn"].support).inv(site["value"]).shape
                 layouts[name] = SiteLayout(plates, site["fn"].event_dim, site["fn"].support, shape)
 
     jax.eval_shape(visit, jax.ShapeDtypeStruct((joint.lead + num_obs,), float))
     return layouts
-
-
-def _is_latent(site: Mapping[str, Any]) -> bool:
-    return site["type"] == "sample" and not site["is_observed"]
 
 
 def latent_shapes(joint: Joint, num_obs: int) -> dict[str, tuple[int, ...]]:
@@ -198,21 +195,7 @@ def _draw(
 
 
 def _log_probs(joint: Joint, x: Array, latents: Latents) -> list[Array]:
-    """Return the unsummed log densities of all sites, with the log Jacobians of the unconstraining transforms."""
-    log_dets: list[Array] = []
-
-    def constrain(site: Mapping[str, Any]) -> Array | None:
-        if not _is_latent(site):
-            return None
-        transform = biject_to(site["fn"].support)
-        value = transform(latents[site["name"]])
-        log_dets.append(transform.log_abs_det_jacobian(latents[site["name"]], value))
-        return value
-
-    program = handlers.substitute(handlers.seed(joint.program, 0), substitute_fn=constrain)
-    trace = handlers.trace(program).get_trace(x, num_obs=joint.num_obs(x), **dict(joint.settings))
-    sites = [site for site in trace.values() if site["type"] == "sample"]
-    return [site["fn"].log_prob(site["value"]) for site in sites] + log_dets
+    return log_probs(joint.program, {"x": x, "num_obs": joint.num_obs(x), **dict(joint.settings)}, latents)
 
 
 def log_joint(joint: Joint, x: Float[Array, " M ..."], latents: Latents) -> Float[Array, ""]:

@@ -1,0 +1,98 @@
+"""What was found about a program, as values and in words."""
+
+from typing import Any, NamedTuple
+
+from avigap.rules import Attainable
+
+RARE = 0.05
+"""Share of the probes at which a dependence shows, for which the probability to miss it is stated."""
+
+LOOKUP = (
+    "Distinct data always admit a lookup table: the verdict is about data sets with ties, and so about functions of a"
+    " small class."
+)
+
+
+class Verdict(NamedTuple):
+    """What was found about a program.
+
+    Attributes
+    ----------
+    attainable
+        Of the graph, for all densities on it: ``"yes"`` if x_n and the n-th row of the covariates suffice,
+        ``"wider_input"`` if other offsets, the rows of a bounded group or n itself are needed, ``"no"`` if the rows
+        needed grow with N, else ``"unknown"``.
+    attainable_here
+        Of this density; None if nothing was found either way.
+    inputs
+        Offsets of the rows of the observations; empty if none is needed.
+    covariates
+        Names of those whose n-th row is needed.
+    needs_index
+        Whether two positions with equal inputs and covariates, none at an edge, still differ.
+    group
+        Plate whose rows are needed.
+    edges
+        Positions whose inputs leave the data.
+    coupled
+        Examples of coupled positions, with the mixed derivative of the log joint in nats.
+    rule, reason
+        What decided, as a name and in a sentence.
+    twin
+        Two positions of one data set with equal inputs whose optimal factors differ, with both factors.
+    local, shared
+        Names of the latent sites.
+    probes, error_probability
+        Number of random points, and the probability that a dependence which shows at 5 % of such points was missed.
+    """
+
+    attainable: Attainable
+    attainable_here: bool | None
+    inputs: list[int]
+    covariates: list[str]
+    needs_index: bool
+    group: str | None
+    edges: list[Any]
+    coupled: list[dict[str, Any]]
+    rule: str
+    reason: str
+    twin: dict[str, Any] | None
+    local: list[str]
+    shared: list[str]
+    probes: int
+    error_probability: float
+
+
+def answer(verdict: Verdict) -> str:
+    """Return a verdict as a short plain answer."""
+    first = {
+        "yes": "Yes: an inference function of x_n can reach the optimum of F-VI, for every density on this graph.",
+        "wider_input": "With a wider input: x_n is not enough, but a function that sees more reaches the optimum.",
+        "no": "No: on this graph no inference function of a fixed number of rows reaches the optimum of F-VI.",
+        "unknown": "Unknown.",
+    }[verdict.attainable]
+    lines = [first, f"Why: {verdict.reason}."]
+    if verdict.attainable == "no" and verdict.attainable_here is not None:
+        lines.append(
+            "For this density it exists all the same, by symmetry."
+            if verdict.attainable_here
+            else f"Nor for this density: positions {verdict.twin['positions']} have equal inputs and other factors."  # type: ignore[index]
+        )
+    if verdict.attainable != "unknown":
+        lines.append(f"Inputs: {_inputs(verdict)}.")
+    if verdict.edges:
+        lines.append(f"Positions with a factor of their own: {', '.join(map(str, verdict.edges))}.")
+    lines.append(f"Local latents: {', '.join(verdict.local) or 'none'}; shared: {', '.join(verdict.shared) or 'none'}.")
+    lines.append(
+        f"A dependence that shows at {RARE:.0%} of the {verdict.probes} random points was missed with probability"
+        f" {verdict.error_probability:.0e}."
+    )
+    return "\n".join([*lines, LOOKUP])
+
+
+def _inputs(verdict: Verdict) -> str:
+    rows = [f"x_(n{offset:+d})" if offset else "x_n" for offset in verdict.inputs]
+    parts = [*rows, *(f"{name}_n" for name in verdict.covariates)]
+    parts += [f"all rows of the same {verdict.group!r}"] if verdict.group else []
+    parts += ["n itself"] if verdict.needs_index else []
+    return ", ".join(parts) or "none"

@@ -1,0 +1,149 @@
+"""A program at one number of observations: its random points, and what depends on what there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from avigap.coupling import Relations, X, changeable, related_to_change, relations
+from avigap.errors import InputError
+from avigap.positions import Places, Sites, places_of, sites_of
+from avigap.probes import NONZERO, Arrays, Points, Scorer, draw_points
+from avigap.program import Program
+
+
+class View(NamedTuple):
+    """A program at one number of observations, with random points of it.
+
+    Attributes
+    ----------
+    arguments : all of them, with one draw of the observations
+    observed, covariates : arguments that points change
+    fixed : covariates that they cannot change, on which some factor depends
+    points, others : K points each
+    """
+
+    arguments: Mapping[str, Any]
+    places: Places
+    scorer: Scorer
+    observed: tuple[str, ...]
+    covariates: tuple[str, ...]
+    fixed: tuple[str, ...]
+    points: Points
+    others: Points
+    relations: Relations
+
+    def position(self, unit: int) -> Any:
+        """Return the index of a unit: a number; by plate, if units do not lie in one and the same plate."""
+        position = self.places.units[unit]
+        if {tuple(name for name, _ in own) for own in self.places.units} == {(position[0][0],)}:
+            return position[0][1]
+        return dict(position)
+
+    def related_to(self, data: Arrays) -> np.ndarray:
+        """Return (U,) how strongly each unit is related to a change of the data to others of the same shape."""
+        return related_to_change(self.scorer, self.scorer, self.places, self.points, self.others, data)
+
+
+def look(
+    program: Program, num_obs: int | None, larger: int | None, local: Sequence[str], number: int, seed: int
+) -> View:
+    """Return a program at ``num_obs`` observations, and what depends on what there.
+
+    Raises
+    ------
+    InputError
+        If the program cannot be scored, or has no local latents.
+    """
+    open_, given = program.arguments(num_obs), program.given(num_obs)
+    both = draw_points(program, open_, given, 2 * number, seed)
+    arguments = {**open_, **{name: leaf[0] for name, leaf in both.data.items()}}
+    sites = sites_of(program, arguments)
+    bigger = sites_at(program, larger) if larger else None
+    places = places_of(program, arguments, sites, bigger, local)
+    view = _view(program, arguments, places, both, number, seed)
+    if not local and (fewer := _with_own_rows(view, sites)):
+        places = places_of(program, arguments, sites, bigger, fewer)
+        view = _view(program, arguments, places, both, number, seed)
+    return view
+
+
+def _view(program: Program, arguments: Mapping[str, Any], places: Places, both: Points, number: int, seed: int) -> View:
+    names_of_sites = (*places.local, *places.shared)
+    latents = {name: leaf[0] for name, leaf in both.latents.items() if name in names_of_sites}
+    names = changeable(program, arguments, places, latents)
+    observed = tuple(name for name in names if name in program.observed) or names
+    covariates = tuple(name for name in names if name not in observed)
+    both = both._replace(latents={name: both.latents[name] for name in latents})
+    rng = np.random.default_rng(seed)
+    rows = {}
+    for name in (*observed, *covariates):
+        if name not in both.data:
+            column = np.asarray(arguments[name])
+            shuffled = [column[rng.permutation(len(column))] for _ in range(number)]
+            rows[name] = np.concatenate([np.broadcast_to(column, (number, *column.shape)), np.stack(shuffled)])
+    both = both._replace(data={**both.data, **rows})
+    points, others = both.take(np.arange(number)), both.take(np.arange(number, 2 * number))
+    scorer = Scorer(program, arguments)
+    found = relations(scorer, places, points, others, observed, covariates)
+    fixed = _fixed(program, arguments, places, scorer, points, others, (*observed, *covariates))
+    return View(arguments, places, scorer, observed, covariates, fixed, points, others, found)
+
+
+def _fixed(
+    program: Program,
+    arguments: Mapping[str, Any],
+    places: Places,
+    scorer: Scorer,
+    points: Points,
+    others: Points,
+    changed: Sequence[str],
+) -> tuple[str, ...]:
+    """Return the covariates that points cannot change, on whose values some factor depends."""
+    found = []
+    for name, column in program.columns.items():
+        if name in changed or name in program.observed or not np.ndim(column):
+            continue
+        column = np.asarray(arguments[name])
+        other = Scorer(program, {**arguments, name: np.roll(column, len(column) // 2)})
+        if (related_to_change(scorer, other, places, points, others, points.data) > NONZERO).any():
+            found.append(name)
+    return tuple(found)
+
+
+def _with_own_rows(view: View, sites: Sites) -> list[str]:
+    """Return the local latents that do not depend on all rows, if some do: those are shared by all.
+
+    Where no latent lies in a plate of the observations, every latent in a plate was taken for local.
+    """
+    places, rows = view.places, view.relations.rows[X] > NONZERO
+    of_data = {frame[0] for site in sites.observed.values() for frame in site.plates}
+    if any(of_data & {frame[0] for frame in sites.latent[name].plates} for name in places.local):
+        return []
+    whole = {name: bool(rows[np.unique(places.unit_of[name])].all()) for name in places.local}
+    some = [name for name in places.local if not whole[name] and sites.latent[name].plates]
+    return some if len(some) < len(places.local) else []
+
+
+def sites_at(program: Program, num_obs: int | None) -> Sites:
+    """Return the sites of a program that has its observations; draws nothing but shapes, if it can be traced.
+
+    Raises
+    ------
+    InputError
+        If the program does not run.
+    """
+    found: list[Sites] = []
+
+    def visit() -> None:
+        arguments, data = program.arguments(num_obs), program.given(num_obs)
+        if program.simulates:
+            _, data = program.simulate(arguments, jax.random.key(0))
+        found.append(sites_of(program, {**arguments, **data}))
+
+    try:
+        jax.eval_shape(visit)
+    except InputError:  # it may compute with the values that it draws
+        visit()
+    return found[-1]

@@ -1,0 +1,216 @@
+"""The verdict on programs of many dependence structures."""
+
+import json
+
+import graphs
+import numpy as np
+import pytest
+from programs import ROOT, call, start
+
+from avigap.condition import check_condition
+from avigap.errors import InputError
+from avigap.loading import load_program
+from avigap.program import bind_program
+from avigap.verdict import answer
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+T = np.array([0.3, -1.2, 0.8, 2.1, -0.4, 1.0, 0.2, -0.7, 1.4, -2.0, 0.6, 0.1])
+TOTAL = np.array([5, 9, 3, 7, 4, 8, 6, 5, 3, 9, 7, 4])
+DATA = {
+    "trials": {"total": TOTAL},
+    "schools": {"sigma": np.abs(T) + 1},
+    "effects": {"t": T, "w": T[::-1].copy()},
+    "intercepts": {"t": T, "group": np.repeat(np.arange(4), 3)},
+    "long_responses": {"person": np.arange(12) % 4, "item": np.arange(12) % 3},
+    "data_by_factor": {"x": T},
+}
+YES = {"attainable": "yes", "attainable_here": True, "inputs": [0], "needs_index": False, "coupled": [], "twin": None}
+NO = {"attainable": "no", "attainable_here": False, "rule": "coupling"}
+EXPECTED = {
+    "linear": YES,
+    "nonlinear": YES,
+    "saw": {"attainable": "wider_input", "attainable_here": True, "inputs": [-1, 0], "edges": []},
+    "hmm": NO | {"inputs": [0]},
+    "counts": YES,
+    "coins": YES,
+    "trials": YES | {"covariates": ["total"]},
+    "categories": YES,
+    "factors": YES,
+    "two_sites": YES | {"local": ["loc", "scale"]},
+    "simplices": YES,
+    "bounded_by_theta": YES,
+    "schools": YES | {"covariates": ["sigma"], "shared": ["mu", "tau"]},
+    "effects": YES | {"covariates": ["t"]},
+    "intercepts": {
+        "covariates": ["t", "group"],
+        "attainable": "wider_input",
+        "attainable_here": True,
+        "group": "groups",
+        "local": ["a"],
+    },
+    "nested": {"attainable": "wider_input", "attainable_here": True, "group": "groups", "local": ["g", "m"]},
+    "members": YES | {"group": None},
+    "item_response": {"attainable": "no", "attainable_here": True, "rule": "exchangeable"},
+    "long_responses": {"attainable": "no", "attainable_here": True, "rule": "exchangeable"},
+    "volatility": NO,
+    "autoregression": NO,
+    "local_scan": YES,
+    "unrolled": NO,
+    "saw_of_order_2": {"attainable": "wider_input", "inputs": [-2, 0], "edges": [0, 1], "needs_index": False},
+    "future": {"attainable": "wider_input", "inputs": [0, 1], "edges": [5], "needs_index": False},
+    "pairs": {"attainable": "wider_input", "inputs": [-1, 0, 1], "needs_index": True, "edges": [0, 5], "rule": "group"},
+    "dense": NO,
+    "by_index": {"attainable": "wider_input", "attainable_here": True, "inputs": [0], "needs_index": True},
+    "by_index_and_mean": {"attainable": "wider_input", "inputs": [0], "needs_index": True},
+    "mean_of_all": YES,
+    "smoothed": {"attainable": "no", "attainable_here": False, "rule": "many_rows"},
+    "sum_to_zero": {"attainable": "no", "attainable_here": True, "inputs": [0], "twin": None},
+    "of_the_sum": {"attainable": "no", "attainable_here": True, "inputs": [], "twin": None},
+    "mixture": {"attainable": "unknown", "attainable_here": None, "rule": "discrete_latent"},
+    "summed_mixture": YES,
+    "subsampled": YES,
+    "dead_zone": {"attainable": "no", "rule": "coupling"},
+    "ordered": NO | {"attainable_here": None},
+    "steps": NO | {"attainable_here": None},
+    "data_by_factor": YES,
+}
+
+
+def check(name, num_obs=6, local=(), seed=0):
+    packaged = not hasattr(graphs, name)
+    function, own = load_program(name) if packaged else (getattr(graphs, name), ())
+    program = bind_program(function, {}, DATA.get(name, {}), num_obs, own)
+    return check_condition(program, num_obs, local, seed)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_verdict(name):
+    verdict = check(name)._asdict()
+    assert {key: verdict[key] for key in EXPECTED[name]} == EXPECTED[name], verdict["reason"]
+    json.dumps(verdict, allow_nan=False)
+    if verdict["attainable_here"] is False:
+        assert verdict["twin"]["difference"] > 10 * verdict["twin"]["error"]
+    if verdict["attainable"] == "no" and verdict["rule"] != "many_rows":
+        assert verdict["coupled"][0]["positions"][0] != verdict["coupled"][0]["positions"][1]
+
+
+def test_twin_of_a_chain_is_the_solution_of_its_linear_system():
+    """Two routes to F-VI's optimum: sample averages, and Lambda loc = x with scale Lambda_nn^-1/2."""
+    twin = check("hmm").twin
+    precision = np.diag([3.0] * 5 + [2.0]) - np.eye(6, k=1) - np.eye(6, k=-1)
+    loc = np.linalg.solve(precision, twin["data"]["x"])
+    one, other = twin["positions"]
+    assert twin["data"]["x"][one] == twin["data"]["x"][other] and {one, other} <= set(range(6))
+    for position, factor in zip(twin["positions"], twin["factors"], strict=True):
+        assert factor["z"]["loc"] == pytest.approx([loc[position]], abs=1e-4)
+        assert factor["z"]["scale"] == pytest.approx([precision[position, position] ** -0.5], rel=1e-4)
+
+
+def test_mixed_derivatives_are_those_of_the_log_joint():
+    assert [pair["mixed_derivative"] for pair in check("hmm").coupled] == pytest.approx([1.0] * 3)
+    assert {pair["mixed_derivative"] for pair in check("pairs").coupled} == {2.0}
+    assert {pair["mixed_derivative"] for pair in check("steps").coupled} == {0.0}, "a step has no derivative to show"
+
+
+def test_local_latents_can_be_named():
+    """Given the items, persons are not coupled, nor are those whose answers come in long format."""
+    persons = check("item_response", local=("ability",))
+    assert (persons.attainable, persons.inputs, persons.shared) == ("yes", [0], ["difficulty", "slope"])
+    written_out = check("long_responses", local=("ability",))
+    assert (written_out.attainable, written_out.group) == ("wider_input", "persons")
+    assert check("unrolled", local=("z_",)).attainable == "no"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", ["mean_of_all", "dead_zone", "effects"])
+def test_other_random_points_give_the_same_verdict(name, seed):
+    first, again = check(name), check(name, seed=seed)
+    assert (
+        first.attainable == again.attainable and first.inputs == again.inputs and first.covariates == again.covariates
+    )
+    assert 0 < again.error_probability < 1e-4
+
+
+@pytest.mark.parametrize("num_obs", [4, 7, 9])
+def test_other_numbers_of_observations_give_the_same_verdict(num_obs):
+    assert check("saw", num_obs).inputs == [-1, 0]
+    assert check("by_index", num_obs).needs_index
+    assert check("sum_to_zero", num_obs).attainable_here
+
+
+def test_a_program_of_fixed_size():
+    """Without a parameter for N and without data nothing can grow: all positions coupled is a no, some are a group."""
+
+    def program(x=None):
+        graphs.unrolled(x, num_obs=5)
+
+    verdict = check_condition(bind_program(program, {}, {}, 6), 6)
+    assert verdict.attainable == "no" and "all 5 positions" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "columns", "message"),
+    [
+        ("schools", {}, {}, "the program does not run: TypeError.*not given: 'y', 'sigma': columns of --data"),
+        ("counts", {"spread": 2}, {}, "no setting 'spread'; its arguments are y, num_obs"),
+    ],
+)
+def test_programs_that_cannot_run(name, settings, columns, message):
+    with pytest.raises(InputError, match=message):
+        bind_program(getattr(graphs, name), settings, columns, 6)
+
+
+def test_local_latents_that_do_not_exist():
+    with pytest.raises(InputError, match="no latent site 'w'; the program has theta, z"):
+        check("coins", local=("w",))
+
+
+def test_the_program_of_the_command_line(tmp_path):
+    """One file, one command: the verdict as JSON, and in words."""
+    rows = "y,sigma\n" + "\n".join(f"{y},{s}" for y, s in zip(range(12), DATA["schools"]["sigma"], strict=True))
+    (tmp_path / "d.csv").write_text(rows + "\n")
+    done = start(
+        tmp_path,
+        "check_condition",
+        "--model",
+        f"{ROOT}/tests/graphs.py:schools",
+        "--data",
+        "d.csv",
+        "--output",
+        "v.json",
+    )
+    assert done.code == 0, done.err
+    verdict = json.loads((tmp_path / "v.json").read_text())
+    assert (verdict["attainable"], verdict["covariates"]) == ("yes", ["sigma"])
+    assert "Inputs: x_n, sigma_n." in done.out and "lookup table" in done.out
+
+
+@pytest.mark.parametrize("name", ["hmm", "sum_to_zero", "mixture", "saw"])
+def test_the_answer_in_words(name):
+    text = answer(check(name))
+    assert text.splitlines()[0].split(":")[0].split()[0] in {"No", "Unknown.", "With"}
+    assert ("have equal inputs and other factors" in text) == (name == "hmm")
+    assert ("by symmetry" in text) == (name == "sum_to_zero")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "line"], "unknown model 'line'; available: hmm, linear"),
+        (["--model", "none.py:program"], "no file 'none.py'"),
+        (["--model", f"{ROOT}/tests/graphs.py:none"], "has no function 'none'"),
+        (["--model", "broken.py:program"], "broken.py cannot be run: ZeroDivisionError"),
+        (["--model", "linear", "--data", "none.csv"], "none.csv does not exist"),
+        (["--model", "linear", "--settings", '{"tua": 1}'], "no setting 'tua'"),
+        (["--model", f"{ROOT}/tests/graphs.py:effects", "--data", "text.csv"], "column 'y' of text.csv is not numeric"),
+        (["--model", f"{ROOT}/tests/graphs.py:effects", "--data", "gap.csv"], "column 't' of gap.csv lacks a value"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, arguments, message):
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "text.csv").write_text("y,t\na,1\nb,2\n")
+    (tmp_path / "gap.csv").write_text("y,t\n1,\n2,2\n")
+    done = call(tmp_path, "check_condition", *arguments, "--output", "v.json")
+    assert done.code == 1 and message in done.err and done.err.count("\n") == 1
+    assert not (tmp_path / "v.json").exists()
