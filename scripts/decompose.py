@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pandas as pd
 
 from avigap import cli, io
-from avigap.amortize import mean_field
+from avigap.amortization import mean_field
 from avigap.errors import InputError
 from avigap.evidence import log_evidence, pareto_k
 from avigap.files import check_output

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from avigap import cli, io
-from avigap.amortize import Variational
+from avigap.amortization import Variational
 from avigap.errors import InputError
 from avigap.families import build
 from avigap.files import check_output

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from avigap import models
-from avigap.amortize import Variational, initial
+from avigap.amortization import Variational, initial
 from avigap.core import Joint, bind, latent_shapes, simulate
 from avigap.families import Family
 from avigap.optimum import Optimum, fit_factorized

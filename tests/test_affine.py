@@ -8,7 +8,7 @@ from cases import bound, complete, data, label, optimum, published
 
 from avigap import families
 from avigap.affine import fit_affine, quadratic_gap, refit_free_factors
-from avigap.amortize import mean_field
+from avigap.amortization import mean_field
 from avigap.elbo import quadratic
 from avigap.models import published_loss
 from avigap.optimum import fit_factorized

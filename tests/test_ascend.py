@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 
 from avigap import families
 from avigap.affine import quadratic_gap
-from avigap.amortize import mean_field
+from avigap.amortization import mean_field
 from avigap.ascend import Objective, ascend, expand_objective, objective_value
 from avigap.core import MeanField, latent_shapes
 from avigap.quadratic import bandwidth, hessian_diagonal

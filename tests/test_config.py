@@ -6,7 +6,7 @@ import pytest
 import yaml
 from programs import ROOT
 
-from avigap.amortize import layout
+from avigap.amortization import layout
 from avigap.config import check_config, check_repeated_keys
 from avigap.core import bind
 from avigap.errors import InputError

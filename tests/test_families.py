@@ -10,7 +10,7 @@ import pytest
 from cases import FAMILIES, PLAIN, bound, data, label, random_params, start_shapes
 
 from avigap import families
-from avigap.amortize import mean_field, num_params
+from avigap.amortization import mean_field, num_params
 from avigap.core import latent_shapes
 from avigap.errors import InputError
 

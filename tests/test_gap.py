@@ -11,7 +11,7 @@ from cases import FLAT_GAUSSIAN, bound, complete, data, label, optimum
 from jax.flatten_util import ravel_pytree
 
 from avigap import families, gap
-from avigap.amortize import initial, mean_field
+from avigap.amortization import initial, mean_field
 from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import MeanField, Model, bind
 from avigap.errors import InputError

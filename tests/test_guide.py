@@ -12,7 +12,7 @@ from numpyro.infer import SVI, Trace_ELBO
 from scipy.stats import lognorm
 
 from avigap import families, models
-from avigap.amortize import amortized_guide, mean_field
+from avigap.amortization import amortized_guide, mean_field
 from avigap.core import MeanField, Model, bind, log_joint
 from avigap.elbo import gauss_hermite, quadratic, supports
 from avigap.guide import mean_field_guide

@@ -18,7 +18,7 @@ import xarray as xr
 from programs import ROOT, call, start, succeed
 
 from avigap import cli, io
-from avigap.amortize import mean_field
+from avigap.amortization import mean_field
 from avigap.elbo import quadratic
 from avigap.errors import InputError
 from avigap.families import build

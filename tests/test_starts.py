@@ -10,7 +10,7 @@ from cases import bound, data, optimum
 from jax.flatten_util import ravel_pytree
 
 from avigap import families
-from avigap.amortize import initial, mean_field
+from avigap.amortization import initial, mean_field
 from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import MeanField, Model, bind
 from avigap.starts import Problem, fit_settings, make_starts, stretched

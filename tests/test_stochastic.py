@@ -14,7 +14,7 @@ from scipy.stats import ks_2samp
 
 from avigap import adam, families
 from avigap.adam import Drawing
-from avigap.amortize import amortized_guide, mean_field
+from avigap.amortization import amortized_guide, mean_field
 from avigap.errors import InputError
 from avigap.quadratic import hessian_diagonal, quadratic_value
 from avigap.replay_starts import common_start, published_start, starts_of

@@ -11,7 +11,7 @@ import numpy as np
 import numpyro
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from avigap.amortize import Variational, mean_field
+from avigap.amortization import Variational, mean_field
 from avigap.core import Joint
 from avigap.draws import LogQ, draw_moments, elbo_estimate, independent_points, points_with, stratified_points
 from avigap.families import Family

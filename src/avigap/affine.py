@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from avigap.amortize import Layout, Variational, layout, mean_field, window_inputs
+from avigap.amortization import Layout, Variational, layout, mean_field, window_inputs
 from avigap.core import Joint, Latents, MeanField, latent_shapes, log_joint
 from avigap.families import Family
 from avigap.quadratic import hessian_product

@@ -15,7 +15,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
-from avigap.amortize import Variational, layout, mean_field, window_inputs
+from avigap.amortization import Variational, layout, mean_field, window_inputs
 from avigap.core import Joint, MeanField
 from avigap.curvature import coupled_curvature, function_curvature
 from avigap.families import Family

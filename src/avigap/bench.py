@@ -12,7 +12,7 @@ import numpyro
 from jaxtyping import Array
 
 from avigap import families, models
-from avigap.amortize import initial
+from avigap.amortization import initial
 from avigap.ascend import Objective, ascend
 from avigap.core import Joint, bind, simulate
 from avigap.elbo import supports

@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
 from avigap.affine import fit_affine, refit_free_factors
-from avigap.amortize import Variational, initial, layout, mean_field, window_inputs
+from avigap.amortization import Variational, initial, layout, mean_field, window_inputs
 from avigap.ascend import Ascent, Objective, ascend, objective_value
 from avigap.core import Latents, require_float64
 from avigap.elbo import supports

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 from jax.flatten_util import ravel_pytree
 
-from avigap.amortize import Variational, initial
+from avigap.amortization import Variational, initial
 from avigap.core import MeanField, latent_shapes
 from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError

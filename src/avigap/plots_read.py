@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from avigap.amortize import Variational, mean_field
+from avigap.amortization import Variational, mean_field
 from avigap.core import MeanField
 from avigap.data import node_name
 from avigap.elbo import is_separable

@@ -7,6 +7,7 @@ whatever size; the program may be given whole data, which it indexes itself, or 
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from inspect import signature
 from math import prod
 from typing import Any, NamedTuple
@@ -17,45 +18,17 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from numpyro import handlers
-from numpyro.distributions import biject_to
 
 from avigap.errors import InputError, unknown
 from avigap.families import Family, build
 from avigap.guide import Guide
 from avigap.program import MAX_LEAD
-from avigap.tracing import Trace, is_latent
+from avigap.program_shape import Latent, Positions, Shape, dims_of, positions_in, shape_of
 
 PARAMETERS = "amortized"
-"""Name of the guide's one parameter site."""
+"""Start of the names of the guide's parameter sites, such as ``amortized.function.0.weight``."""
 
 PARTS = ("loc", "log_scale")
-
-
-class _Latent(NamedTuple):
-    """How a program samples a latent: plates (name, dim), event dimensions, transform, unconstrained shape."""
-
-    plates: tuple[tuple[str, int], ...]
-    event_dim: int
-    transform: Any
-    shape: tuple[int, ...]
-
-    def axis(self, plate: str) -> int:
-        """Return the axis of a plate in the unconstrained value."""
-        ((_, dim),) = [own for own in self.plates if own[0] == plate]
-        return len(self.shape) - self._unconstrained_event_dim + dim
-
-    @property
-    def _unconstrained_event_dim(self) -> int:
-        return self.event_dim - self.transform.codomain.event_dim + self.transform.domain.event_dim
-
-
-class _Shape(NamedTuple):
-    """What a program is for given arguments: latents, plates (full size, batch), and shapes of observed sites."""
-
-    latents: Mapping[str, _Latent]
-    plates: Mapping[str, tuple[int, int]]
-    observed: Sequence[tuple[tuple[int, ...], Mapping[str, int]]]
 
 
 class _Rows(NamedTuple):
@@ -100,92 +73,30 @@ def amortize(
 
     def guide(*args: Any, **kwargs: Any) -> None:
         arguments = signature(program).bind(*args, **kwargs).arguments
-        shape = _shape_of(program, args, kwargs)
-        names = _local(shape, local)
-        main = _main_plate(shape, names)
-        frames = {name: numpyro.plate(name, *shape.plates[name], dim=dim) for name, dim in _dims(shape).items()}
-        with frames[main] as index:
-            pass
-        rows = _rows_of(arguments, shape, main, columns)
-        places = _places(rows, offsets if family.infer else None, shape.plates[main][0], index)
-        numbers = [prod(shape.latents[name].shape) // shape.plates[main][1] for name in names]
-        params = numpyro.param(PARAMETERS, lambda key: _start(family, key, shape, names, sum(numbers), places))
+        shape = shape_of(program, args, kwargs)
+        main = positions_in(shape, arguments, local)
+        frames = {name: numpyro.plate(name, *shape.plates[name], dim=dim) for name, dim in dims_of(shape).items()}
+        index = jnp.arange(main.size)
+        if main.plate is not None:
+            with frames[main.plate] as index:
+                pass
+        places = _places(_rows_of(arguments, shape, main, columns), offsets if family.infer else None, main.size, index)
+        numbers = [prod(shape.latents[name].shape) // main.batch for name in main.axes]
+        params = _parameters(lambda key: _start(family, key, shape, main, sum(numbers), places))
         loc, log_scale = _factors(family, params, places)
         ends = np.cumsum([0, *numbers])
-        for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True):
-            parts = [_arranged(part[start:stop], shape.latents[name], main) for part in (loc, log_scale)]
+        for (name, axis), start, stop in zip(main.axes.items(), ends[:-1], ends[1:], strict=True):
+            parts = [_arranged(part[start:stop], shape.latents[name].shape, axis) for part in (loc, log_scale)]
             _sample(name, shape.latents[name], frames, *parts)
         for name, latent in shape.latents.items():
-            if name not in names:
+            if name not in main.axes:
                 _sample(name, latent, frames, *(params["shared"][name][part] for part in PARTS))
 
     return guide
 
 
-def _shape_of(program: Callable[..., Any], args: Any, kwargs: Any) -> _Shape:
-    """Run a program for its shapes alone."""
-    found: dict[str, _Latent] = {}
-    traces: list[Trace] = []
-
-    def visit() -> None:
-        with handlers.block():
-            trace = handlers.trace(handlers.seed(program, 0)).get_trace(*args, **kwargs)
-        traces.append(trace)
-        for name, site in trace.items():
-            if is_latent(site):
-                found[name] = _latent(name, site)
-
-    jax.eval_shape(visit)
-    trace = traces[0]
-    plates = {name: (s["args"][0], s["args"][1] or s["args"][0]) for name, s in trace.items() if s["type"] == "plate"}
-    observed = [
-        (np.shape(s["value"]), {f.name: len(s["fn"].batch_shape) + f.dim for f in s["cond_indep_stack"]})
-        for s in trace.values()
-        if s["type"] == "sample" and s["is_observed"]
-    ]
-    return _Shape(found, plates, observed)
-
-
-def _latent(name: str, site: Mapping[str, Any]) -> _Latent:
-    if site["fn"].is_discrete:
-        raise InputError(f"site {name!r} is discrete: sum it out, for instance with MixtureSameFamily")
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(site["fn"].support)):
-        raise InputError(f"site {name!r} has a support that depends on other latents: scale a latent of fixed support")
-    transform = biject_to(site["fn"].support)
-    plates = tuple((frame.name, frame.dim) for frame in site["cond_indep_stack"])
-    return _Latent(plates, site["fn"].event_dim, transform, transform.inverse_shape(np.shape(site["value"])))
-
-
-def _local(shape: _Shape, local: Sequence[str]) -> list[str]:
-    """Return the sites to amortize."""
-    for name in local:
-        if name not in shape.latents:
-            raise unknown("latent site", name, shape.latents)
-        if not shape.latents[name].plates:
-            raise InputError(f"site {name!r} is in no plate: only latents with a row for each position are amortized")
-    plates = {plate for _, frames in shape.observed for plate in frames}
-    names = list(local) or [n for n, own in shape.latents.items() if plates & {plate for plate, _ in own.plates}]
-    if not names:
-        every = ", ".join(map(repr, shape.latents)) or "none"
-        raise InputError(f"no latent lies in a plate of the observations (latents: {every}): name sites with local")
-    return names
-
-
-def _main_plate(shape: _Shape, names: Sequence[str]) -> str:
-    """Return the plate that all local latents share, a subsampled or the largest one."""
-    common = set.intersection(*({plate for plate, _ in shape.latents[name].plates} for name in names))
-    if not common:
-        raise InputError(f"sites {', '.join(map(repr, names))} share no plate: name those of one plate with local")
-    return max(common, key=lambda plate: (shape.plates[plate][0] > shape.plates[plate][1], shape.plates[plate]))
-
-
-def _dims(shape: _Shape) -> dict[str, int]:
-    return {plate: dim for latent in shape.latents.values() for plate, dim in latent.plates}
-
-
-def _rows_of(arguments: Mapping[str, Any], shape: _Shape, main: str, columns: Sequence[str] | None) -> _Rows:
+def _rows_of(arguments: Mapping[str, Any], shape: Shape, main: Positions, columns: Sequence[str] | None) -> _Rows:
     """Return the rows of the data as one matrix."""
-    size, batch = shape.plates[main]
     parts, leads = [], set()
     for name in arguments if columns is None else columns:
         if name not in arguments:
@@ -193,17 +104,16 @@ def _rows_of(arguments: Mapping[str, Any], shape: _Shape, main: str, columns: Se
         value = arguments[name]
         if not np.ndim(value) or isinstance(value, str | list | tuple):
             continue
-        axis = next((frames[main] for seen, frames in shape.observed if seen == np.shape(value) and main in frames), 0)
+        like = (frames.get(main.plate or "") for seen, frames in shape.observed if seen == np.shape(value))
+        axis = next(like, None) or 0
         length = np.shape(value)[axis]
-        if length == batch or size <= length <= size + MAX_LEAD:
-            leads.add((max(length - size, 0), length < size))
+        if length == main.batch or main.size <= length <= main.size + MAX_LEAD:
+            leads.add((max(length - main.size, 0), length < main.size))
             parts.append(jnp.moveaxis(jnp.asarray(value, float), axis, 0).reshape(length, -1))
         elif columns is not None:
-            raise InputError(
-                f"argument {name!r} has {length} rows, and plate {main!r} has {size} (a batch has {batch})"
-            )
+            raise InputError(f"argument {name!r} has {length} rows, not {main.size}, or {main.batch} of a batch")
     if len(leads) != 1:
-        raise InputError(f"{'no argument has' if not leads else 'arguments differ in'} rows for the plate {main!r}")
+        raise InputError(f"{'no argument has' if not leads else 'arguments differ in'} rows for {main.size} positions")
     ((lead, of_batch),) = leads
     return _Rows(jnp.concatenate(parts, axis=1), lead, of_batch)
 
@@ -232,8 +142,23 @@ def _places(rows: _Rows, offsets: Sequence[int] | None, size: int, index: Int[Ar
     return _Places(jnp.concatenate(window, axis=1), (index < start) | (index >= stop), slot, start + size - stop)
 
 
+def _parameters(start: Callable[[PRNGKeyArray], Any]) -> Any:
+    """Return a tree of parameters, a site for each array, all of which start from the key of the first."""
+    started: list[list[Array]] = []
+
+    def leaf_of(index: int, key: PRNGKeyArray) -> Array:
+        if not started:
+            started.append(jax.tree.leaves(jax.jit(start)(key)))
+        return started[0][index]
+
+    paths, tree = jax.tree_util.tree_flatten_with_path(jax.eval_shape(start, jax.random.key(0)))
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
+    sites = [numpyro.param(f"{PARAMETERS}.{name}", partial(leaf_of, index)) for index, name in enumerate(names)]
+    return jax.tree.unflatten(tree, sites)
+
+
 def _start(
-    family: Family, key: PRNGKeyArray, shape: _Shape, names: Sequence[str], number: int, places: _Places
+    family: Family, key: PRNGKeyArray, shape: Shape, main: Positions, number: int, places: _Places
 ) -> dict[str, Any]:
     """Return start parameters: the family's own for each of the functions, loc 0 and scale 1 for free factors."""
 
@@ -243,7 +168,7 @@ def _start(
     init = family.init
     keys = jax.random.split(key, number)
     function = {} if init is None else jax.vmap(lambda own: init(own, places.inputs))(keys)
-    shared = {name: free(*latent.shape) for name, latent in shape.latents.items() if name not in names}
+    shared = {name: free(*latent.shape) for name, latent in shape.latents.items() if name not in main.axes}
     return {"function": function, "edge": free(number, places.num_edges), "shared": shared}
 
 
@@ -261,14 +186,13 @@ def _factors(family: Family, params: Any, places: _Places) -> tuple[Float[Array,
     return loc, log_scale
 
 
-def _arranged(values: Float[Array, "m B"], latent: _Latent, main: str) -> Array:
+def _arranged(values: Float[Array, "m B"], shape: tuple[int, ...], axis: int) -> Array:
     """Return the values of a site in its own shape, from its scalars by row."""
-    axis = latent.axis(main)
-    rest = (*latent.shape[:axis], *latent.shape[axis + 1 :])
+    rest = (*shape[:axis], *shape[axis + 1 :])
     return jnp.moveaxis(values.reshape(*rest, values.shape[-1]), -1, axis)
 
 
-def _sample(name: str, latent: _Latent, frames: Mapping[str, Any], loc: Array, log_scale: Array) -> None:
+def _sample(name: str, latent: Latent, frames: Mapping[str, Any], loc: Array, log_scale: Array) -> None:
     """Sample a site from normal factors on the unconstrained space, inside its plates and on its own support."""
     inner = latent.transform.domain.event_dim
     base = dist.Normal(loc, jnp.exp(log_scale)).to_event(latent.event_dim - latent.transform.codomain.event_dim + inner)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from avigap.adam import Draws
-from avigap.amortize import layout, num_params
+from avigap.amortization import layout, num_params
 from avigap.core import Joint, MeanField
 from avigap.draws import LogQ
 from avigap.elbo import gauss_hermite, supports

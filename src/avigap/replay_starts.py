@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from avigap.adam import ONCE
-from avigap.amortize import Variational, initial
+from avigap.amortization import Variational, initial
 from avigap.core import Joint
 from avigap.families import Family
 from avigap.gap import fit_amortized

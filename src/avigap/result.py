@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avigap.amortize import Variational, num_params
+from avigap.amortization import Variational, num_params
 from avigap.core import Joint
 from avigap.evaluation import Evaluation
 

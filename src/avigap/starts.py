@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from avigap.amortize import Variational, initial, layout, mean_field, window_inputs
+from avigap.amortization import Variational, initial, layout, mean_field, window_inputs
 from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import Joint, MeanField, latent_shapes, log_rows
 from avigap.distil import Targets, regress

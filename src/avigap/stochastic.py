@@ -16,7 +16,7 @@ import numpyro
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from avigap.adam import LONG, Drawing, Draws, advance, begin
-from avigap.amortize import Variational, mean_field
+from avigap.amortization import Variational, mean_field
 from avigap.core import Joint, MeanField
 from avigap.draws import LogQ, check_moments, check_strata
 from avigap.errors import InputError

@@ -1,7 +1,7 @@
 """Variational families for the local latents, one file each, found by file name.
 
 A family says how the factor q(z_n) = N(loc_n, scale_n^2) depends on the inputs that position n sees, a window of the
-data. The window itself, edge factors and q(theta) are the same for all and live in :mod:`avigap.amortize`.
+data. The window itself, edge factors and q(theta) are the same for all and live in :mod:`avigap.amortization`.
 """
 
 import json

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 from avigap import families
-from avigap.amortize import initial, layout, mean_field, num_params, window_inputs
+from avigap.amortization import initial, layout, mean_field, num_params, window_inputs
 from avigap.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
