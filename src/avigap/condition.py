@@ -17,10 +17,11 @@ from jax.flatten_util import ravel_pytree
 
 from avigap.adam import ONCE
 from avigap.errors import InputError
-from avigap.needs import largest_group, needed_covariates, needed_rows, plate_of
+from avigap.exchange import exchangeable_pairs
+from avigap.needs import MAX_OFFSETS, direct_offsets, largest_group, needed_covariates, needed_rows, plate_of
 from avigap.probes import NONZERO, ZERO
 from avigap.program import Program
-from avigap.rules import Found, exchangeable_pairs, in_bounded_groups, in_one_plate, in_several_plates
+from avigap.rules import Found, in_bounded_groups, in_one_plate, in_several_plates
 from avigap.ties import alike
 from avigap.twin import Optimum, twin
 from avigap.verdict import RARE, Verdict
@@ -31,6 +32,9 @@ NUM_PROBES = 256
 
 NUM_PROBES_LARGE = 64
 """The same at the larger one, which only tells what grows."""
+
+MAX_DOUBLINGS = 2
+"""How often the numbers of observations are doubled where the larger one shows more."""
 
 MAX_TRIES = 12
 """Pairs of positions and data sets among which a twin is sought."""
@@ -84,14 +88,43 @@ def check_condition(program: Program, num_obs: int | None = 6, local: Sequence[s
     if discrete := [name for name, site in latent.items() if site.discrete]:
         reason = f"discrete latents ({', '.join(discrete)}): sum them out, for instance with MixtureSameFamily"
         return _verdict(Found("unknown", None, (), (), False, None, (), "discrete_latent", reason), None, [], None)
-    view = look(program, smaller, larger, local or program.local, NUM_PROBES, seed)
-    found, example = _found(program, view, larger, seed), None
+    view, more = _views(program, smaller, larger, local or program.local, seed)
+    found, example = _found(view, more), None
     if found.attainable == "no":
         found, example = _here(view, found, seed)
     return _verdict(found, view, _coupled(view), example)
 
 
-def _found(program: Program, view: View, larger: int | None, seed: int) -> Found:
+def _views(
+    program: Program, smaller: int | None, larger: int | None, local: Sequence[str], seed: int
+) -> tuple[View, View | None]:
+    """Return a program at two numbers of observations, at larger ones if only the larger shows what depends on what."""
+    view = look(program, smaller, larger, local, NUM_PROBES, seed)
+    for _ in range(MAX_DOUBLINGS):
+        if larger is None:
+            return view, None
+        names = sorted(set(view.places.label_of.values()))
+        more = look(program, larger, None, names, NUM_PROBES_LARGE, seed + 1)
+        if not _shows_more(view, more):
+            return view, more
+        (_, following), larger = sizes(program, 2 * larger), larger
+        following = following if following is None or following > larger else None
+        view = look(program, larger, following, names, NUM_PROBES, seed)
+        larger = following
+    return view, look(program, larger, None, names, NUM_PROBES_LARGE, seed + 1) if larger else None
+
+
+def _shows_more(view: View, more: View) -> bool:
+    """Say whether only the larger number of observations shows that units are coupled, or a wider window."""
+    if largest_group(view)[0] == 1 and largest_group(more)[0] > 1:
+        return True
+    if plate_of(view) is None or plate_of(more) is None or largest_group(view)[0] > 1:
+        return False
+    wider = direct_offsets(more)
+    return not set(wider) <= set(direct_offsets(view)) and len(wider) <= len(view.places.units)
+
+
+def _found(view: View, more: View | None) -> Found:
     strengths = np.concatenate([view.relations.units.ravel(), *(s.ravel() for s in view.relations.rows.values())])
     unclear = int(((strengths > ZERO) & (strengths <= NONZERO)).sum())
     if view.relations.valid < MIN_VALID:
@@ -102,14 +135,13 @@ def _found(program: Program, view: View, larger: int | None, seed: int) -> Found
         return Found("unknown", None, (), (), False, None, (), "inconclusive", reason)
     size, rows = largest_group(view)
     if size == 1:
-        found = in_one_plate(view) if plate_of(view) else in_several_plates(view)
+        found = in_one_plate(view, _is_bounded(view, more)) if plate_of(view) else in_several_plates(view)
         reason = "no two z_n are coupled, but each factor depends on all rows of the data in a way of its own"
         return found or _none(view, "many_rows", reason)
-    if larger is None:
+    if more is None:
         grows, how = size == len(view.places.units), f"all {size} positions are coupled"
     else:
-        names = sorted(set(view.places.label_of.values()))
-        after = largest_group(look(program, larger, None, names, NUM_PROBES_LARGE, seed + 1))
+        after = largest_group(more)
         grows = after[0] > size or after[1] > rows
         if after[0] < size or after[1] < rows:
             reason = (
@@ -120,6 +152,13 @@ def _found(program: Program, view: View, larger: int | None, seed: int) -> Found
     if not grows:
         return in_bounded_groups(view)
     return _none(view, "coupling", f"{how}: a factor needs rows whose number grows with N")
+
+
+def _is_bounded(view: View, more: View | None) -> bool:
+    direct = direct_offsets(view)
+    if more is None or plate_of(more) is None:
+        return len(direct) <= MAX_OFFSETS
+    return set(direct_offsets(more)) <= set(direct)
 
 
 def _none(view: View, rule: str, reason: str) -> Found:

@@ -21,6 +21,9 @@ Block = tuple[str, int]
 
 X = "x"
 
+MAX_SCORES, MIN_PROBES = 250_000, 32
+"""Log joints that are computed at most, unless there are so many relations that the fewest probes take more."""
+
 
 class Relations(NamedTuple):
     """How strongly blocks are related: the largest significance over all probes.
@@ -56,6 +59,9 @@ def changeable(program: Program, arguments: Mapping[str, Any], places: Places, l
         jax.eval_shape(score, latents, data)
     except Exception as error:  # whatever a user's program raises
         raise InputError(f"the log joint is no function of the observations: {short(error)}") from error
+    terms = jax.eval_shape(Scorer(program, arguments).terms, latents, data)
+    if any(term.dtype == np.float32 for term in jax.tree.leaves(terms)):
+        raise InputError("the log joint is computed in float32, where a dependence cannot be told from rounding")
     return (*observed, *(name for name in others if _is_traceable(score, latents, {**data, name: arguments[name]})))
 
 
@@ -83,6 +89,8 @@ def relations(
     data = [block for blocks in rows.values() for block in blocks]
     pairs = [(u, v) for i, u in enumerate(units) for v in [*units[i + 1 :], *data]]
     changes: list[tuple[Block, ...]] = [(), *((b,) for b in [*units, *data]), *pairs]
+    most_probes = np.arange(min(points.number, max(MIN_PROBES, MAX_SCORES // len(changes))))
+    points, others = points.take(most_probes), others.take(most_probes)
     value, size = _scores(scorer, places, groups, points, others, changes)
     number = {change: index for index, change in enumerate(changes)}
     corners = np.array([[0, number[u,], number[v,], number[u, v]] for u, v in pairs]).T

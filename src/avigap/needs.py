@@ -11,6 +11,9 @@ from avigap.probes import NONZERO
 from avigap.ties import rows_at
 from avigap.view import View
 
+MAX_OFFSETS = 4
+"""Offsets of one latent that are a window; more are a dependence on all rows, if no larger N tells."""
+
 
 def needed_rows(view: View, name: str = X) -> list[set[int]]:
     """Return for each unit the rows of the observations, or of a covariate, that its factor depends on directly."""
@@ -46,7 +49,21 @@ def needed_covariates(view: View) -> tuple[str, ...]:
     return (*(name for name in view.covariates if any(needed_rows(view, name))), *view.fixed)
 
 
-def edges_of(view: View, offsets: Iterable[int]) -> tuple[int, ...]:
+def direct_offsets(view: View) -> tuple[int, ...]:
+    """Return the offsets of all rows of the observations on which a factor in one plate depends directly."""
+    return tuple(sorted(set(chain(*offsets_of(view, needed_rows(view))))))
+
+
+def window_of(view: View, name: str) -> tuple[int, ...]:
+    """Return the offsets of a covariate that are needed; its own row alone if all rows are, or it cannot be changed."""
+    if name not in view.covariates:
+        return (0,)
+    offsets = sorted(set(chain(*offsets_of(view, needed_rows(view, name)))))
+    return tuple(offsets) if len(offsets) <= MAX_OFFSETS else (0,)
+
+
+def edges_of(view: View, offsets: Iterable[int], covariates: Sequence[str] = ()) -> tuple[int, ...]:
     """Return the units whose inputs leave the data."""
-    offsets = tuple(offsets)
-    return tuple(unit for unit in range(len(view.places.units)) if rows_at(view, unit, offsets) is None)
+    windows = [tuple(offsets), *(window_of(view, name) for name in covariates)]
+    units = range(len(view.places.units))
+    return tuple(unit for unit in units if any(rows_at(view, unit, window) is None for window in windows))

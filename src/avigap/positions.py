@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from numpyro.distributions import biject_to
 
 from avigap.errors import InputError
-from avigap.program import Program, indexed, run_program
-from avigap.tracing import Site, draw, is_latent
+from avigap.program import Program, indexed
+from avigap.sites import Sites, SiteShape
+from avigap.tracing import draw, is_latent
 
 Position = tuple[tuple[str, int], ...]
 """Index in each plate; a latent without a plate, or a row of data, has one in the plate of the observations."""
@@ -18,19 +18,12 @@ ROWS = "rows"
 """Stands for the plate of the observations where a program has none."""
 
 
-class SiteShape(NamedTuple):
-    """What is known of a site: plates (name, size, axis), shape on the unconstrained space, whether it is discrete."""
+class Main(NamedTuple):
+    """The plate of the observations that grows with N, or :data:`ROWS`: its size, and that with more observations."""
 
-    plates: tuple[tuple[str, int, int], ...]
-    shape: tuple[int, ...]
-    discrete: bool
-
-
-class Sites(NamedTuple):
-    """Latents and observed sites of a program for one number of observations, by name."""
-
-    latent: Mapping[str, SiteShape]
-    observed: Mapping[str, SiteShape]
+    name: str
+    size: int
+    after: int | None
 
 
 class Places(NamedTuple):
@@ -69,29 +62,6 @@ class Places(NamedTuple):
         return sorted(found)
 
 
-def sites_of(program: Program, arguments: Mapping[str, Any]) -> Sites:
-    """Return the sites of a program that is given all of its arguments; runs nothing but shapes."""
-    latent: dict[str, SiteShape] = {}
-    observed: dict[str, SiteShape] = {}
-
-    def visit() -> None:
-        for name, site in run_program(program.function, arguments, jax.random.key(0))[0].items():
-            if site["type"] == "sample":
-                (latent if is_latent(site) else observed)[name] = _shape(site)
-
-    jax.eval_shape(visit)
-    return Sites(latent, observed)
-
-
-def _shape(site: Site) -> SiteShape:
-    discrete = bool(site["fn"].is_discrete)
-    value = site["value"]
-    shape = value.shape if discrete else biject_to(site["fn"].support).inv(value).shape
-    batch = len(site["fn"].batch_shape)
-    frames = tuple((f.name, f.size, batch + f.dim) for f in site["cond_indep_stack"])
-    return SiteShape(frames, tuple(shape), discrete)
-
-
 def places_of(
     program: Program,
     arguments: Mapping[str, Any],
@@ -115,49 +85,60 @@ def places_of(
     InputError
         If a name is no latent site, or no local latents are found.
     """
-    main, size = _main_plate(program, arguments, sites, larger)
-    series = {site: (stem, k) for stem, names in indexed(sites.latent).items() for k, site in enumerate(names)}
-    local = _local(sites, larger, names, series, main, size)
+    main = _main_plate(program, arguments, sites, larger)
+    series = _series(sites, larger, main)
+    local = _local(sites, larger, names, series, main)
     of_data = {frame[0] for site in sites.observed.values() for frame in site.plates}
     units: dict[Position, int] = {}
     unit_of = {}
     for name in local:
         site = sites.latent[name]
-        fixed: Position = ((main, series[name][1]),) if name in series else ()
-        axes = [] if fixed else _axes(site, larger.latent.get(name) if larger else None, of_data, main, size)
+        fixed: Position = ((main.name, series[name][1]),) if name in series else ()
+        axes = [] if fixed else _axes(site, larger.latent.get(name) if larger else None, of_data, main)
         unit_of[name] = _number(units, site.shape, axes, fixed)
     plates = {plate for position in units for plate, _ in position}
     rows: dict[Position, int] = {}
     row_of = {}
     seen = _observed_values(program, arguments)
     for name, value in arguments.items():
-        if not isinstance(value, str | None) and np.ndim(value):
-            axes = _row_axes(np.asarray(value), sites, seen, plates, main, size)
+        if name in program.columns or name in program.observed or np.ndim(value):
+            axes = _row_axes(np.asarray(value), sites, larger, seen, plates, main) if np.ndim(value) else []
             row_of[name] = _number(rows, np.shape(value), axes) if axes else np.full(np.shape(value), -1)
     labels = {name: series[name][0] if name in series else name for name in local}
     shared = tuple(name for name in sites.latent if name not in local)
-    return Places(tuple(local), shared, tuple(units), unit_of, labels, tuple(rows), row_of, main)
+    return Places(tuple(local), shared, tuple(units), unit_of, labels, tuple(rows), row_of, main.name)
 
 
-def _main_plate(program: Program, arguments: Mapping[str, Any], sites: Sites, larger: Sites | None) -> tuple[str, int]:
-    """Return name and size of the plate of the observations that grows with N, or stands for the rows of the data."""
+def _main_plate(program: Program, arguments: Mapping[str, Any], sites: Sites, larger: Sites | None) -> Main:
     frames = [frame for site in sites.observed.values() for frame in site.plates]
     after = {f[0]: f[1] for site in larger.observed.values() for f in site.plates} if larger else {}
     growing = [frame for frame in frames if after.get(frame[0], frame[1]) > frame[1]]
-    for name, size, _ in growing or sorted(frames, key=lambda frame: -frame[1]):
-        return name, size
+    for name, size, _ in growing:
+        return Main(name, size, after[name])
+    for name, site in sites.observed.items():
+        other = larger.observed.get(name) if larger else None
+        for axis in _grown_axes(site, other):
+            return Main(ROWS, site.shape[axis], other.shape[axis] if other else None)
+    for name, size, _ in sorted(frames, key=lambda frame: -frame[1]):
+        return Main(name, size, after.get(name))
     lengths = [len(arguments[name]) for name in program.observed if np.ndim(arguments.get(name, 0))]
     lengths += [len(c) for n, c in arguments.items() if n in program.columns and np.ndim(c)]
-    return ROWS, min(lengths, default=0)
+    return Main(ROWS, min(lengths, default=0), None)
+
+
+def _series(sites: Sites, larger: Sites | None, main: Main) -> dict[str, tuple[str, int]]:
+    """Return stem and number of sites of which there is one for each observation, as in a Python loop."""
+    found: dict[str, tuple[str, int]] = {}
+    after = {stem: len(names) for stem, names in indexed(larger.latent).items()} if larger else {}
+    for stem, names in indexed(sites.latent).items():
+        grows = after.get(stem, 0) > len(names) if larger else len(names) == main.size
+        if grows and not any(sites.latent[name].plates for name in names):
+            found |= {name: (stem, number) for number, name in enumerate(names)}
+    return found
 
 
 def _local(
-    sites: Sites,
-    larger: Sites | None,
-    names: Sequence[str],
-    series: Mapping[str, tuple[str, int]],
-    main: str,
-    size: int,
+    sites: Sites, larger: Sites | None, names: Sequence[str], series: Mapping[str, tuple[str, int]], main: Main
 ) -> list[str]:
     """Return the local latents: those named, or those in a plate of the observations, or those that grow with N."""
     latent = sites.latent
@@ -168,37 +149,36 @@ def _local(
                 raise InputError(f"no latent site {name!r}; the program has {', '.join(sorted({*latent, *stems}))}")
         return [name for name in latent if name in names or series.get(name, ("",))[0] in names]
     of_data = {frame[0] for site in sites.observed.values() for frame in site.plates}
-    found = [
-        name
-        for name, site in latent.items()
-        if of_data & {frame[0] for frame in site.plates}
-        or name in series
-        or _growing_axis(site, larger.latent.get(name) if larger else None, size) is not None
-    ]
+    found = [name for name, site in latent.items() if of_data & {frame[0] for frame in site.plates} or name in series]
+    if larger:
+        found = [n for n, site in latent.items() if n in found or _grown_axes(site, larger.latent.get(n))]
+    if not found:
+        found = [n for n, site in latent.items() if not site.plates and main.size in site.shape]
     found = found or [name for name, site in latent.items() if site.plates]
     if not found:
         raise InputError(f"no local latents found among {', '.join(latent) or 'no latents'}: name them with --local")
     return found
 
 
-def _growing_axis(site: SiteShape, larger: SiteShape | None, size: int) -> int | None:
-    """Return the axis of a site without plates that grows with N; of two sizes, or as long as the data if only one."""
-    if site.plates or not site.shape:
-        return None
-    if larger is None:
-        return next((axis for axis, length in enumerate(site.shape) if length == size), None)
-    return next((axis for axis, (a, b) in enumerate(zip(site.shape, larger.shape, strict=False)) if b > a), None)
+def _grown_axes(site: SiteShape, larger: SiteShape | None) -> list[int]:
+    """Return the axes in no plate that are longer with more observations."""
+    inside = {axis for _, _, axis in site.plates}
+    both = zip(site.shape, larger.shape, strict=False) if larger else ()
+    return [axis for axis, (before, after) in enumerate(both) if after > before and axis not in inside]
 
 
-def _axes(
-    site: SiteShape, larger: SiteShape | None, of_data: set[str], main: str, size: int
-) -> list[tuple[str, int, int]]:
+def _axes(site: SiteShape, larger: SiteShape | None, of_data: set[str], main: Main) -> list[tuple[str, int, int]]:
     """Return (plate, axis, shift) of the axes that give a position."""
+    after = {name: size for name, size, _ in larger.plates} if larger else {}
     frames = [frame for frame in site.plates if frame[0] in of_data] or list(site.plates)
-    if frames:
-        return [(name, axis, 0) for name, _, axis in frames]
-    axis = _growing_axis(site, larger, size)
-    return [] if axis is None else [(main, axis, 0)]
+    axes = []
+    for name, size, axis in frames:
+        alike = size == main.size and (main.after is None or after.get(name, main.after) == main.after)
+        axes.append((main.name if name not in of_data and alike else name, axis, 0))
+    grown = _grown_axes(site, larger)
+    if not site.plates and not larger and main.size in site.shape:
+        grown = [site.shape.index(main.size)]
+    return [*axes, *((main.name, axis, 0) for axis in grown[:1] if main.name not in {name for name, *_ in axes})]
 
 
 def _number(
@@ -222,19 +202,21 @@ def _observed_values(program: Program, arguments: Mapping[str, Any]) -> dict[str
 def _row_axes(
     value: np.ndarray,
     sites: Sites,
+    larger: Sites | None,
     seen: Mapping[str, np.ndarray],
     plates: set[str],
-    main: str,
-    size: int,
+    main: Main,
 ) -> list[tuple[str, int, int]]:
     """Return (plate, axis, shift) of the axes of an argument that give its rows; none if it has no rows."""
-    like = next((site for site in sites.observed.values() if site.shape == value.shape and site.plates), None)
-    if like is not None:
-        axes = [(name, axis, 0) for name, _, axis in like.plates]
-        return [axis for axis in axes if axis[0] in plates] or axes
-    if size <= len(value) < 2 * size:
-        lead = len(value) - size
-        shifts = [s for s in range(lead + 1) for v in seen.values() if np.array_equal(v, value[s : s + size])]
-        return [(main, 0, next(iter(shifts), lead))]
-    frames = [frame for site in sites.observed.values() for frame in site.plates]
+    frames = [frame for site in (*sites.observed.values(), *sites.latent.values()) for frame in site.plates]
+    for name, site in sites.observed.items():
+        if site.shape == value.shape:
+            of_data = {frame[0] for frame in site.plates}
+            axes = _axes(site, larger.observed.get(name) if larger else None, of_data, main)
+            if axes:
+                return [axis for axis in axes if axis[0] in plates] or axes
+    if main.size <= len(value) < 2 * main.size:
+        lead = len(value) - main.size
+        shifts = [s for s in range(lead + 1) for v in seen.values() if np.array_equal(v, value[s : s + main.size])]
+        return [(main.name, 0, next(iter(shifts), lead))]
     return [(name, 0, 0) for name, length, _ in frames if length == len(value)][:1]

@@ -104,11 +104,14 @@ class Scorer:
     def __init__(self, program: Program, arguments: Mapping[str, Any]) -> None:
         function = WholePlates(program.function)
 
+        def terms_of(latents: Any, data: Any) -> list[jax.Array]:
+            return log_probs(function, {**arguments, **data}, latents)
+
         def score(latents: Any, data: Any) -> tuple[jax.Array, jax.Array]:
-            terms = log_probs(function, {**arguments, **data}, latents)
+            terms = terms_of(latents, data)
             return sum(map(jnp.sum, terms), jnp.zeros(())), sum((jnp.abs(t).sum() for t in terms), jnp.zeros(()))
 
-        self.log_joint = score
+        self.terms, self.log_joint = terms_of, score
         self.compiled = jax.jit(jax.vmap(score), compiler_options=ONCE)
 
     def __call__(self, points: Points) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
+from numpyro.primitives import Messenger
 
 from avigap.errors import InputError
 from avigap.settings import check_settings
@@ -106,7 +107,7 @@ def bind_program(
     InputError
         If an argument is neither given nor found by simulation, or the program does not run.
     """
-    parameters = signature(function).parameters
+    parameters = signature(_innermost(function)).parameters
     names = [n for n, p in parameters.items() if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
     for name in settings:
         if name not in names or name == NUM_OBS:
@@ -116,7 +117,8 @@ def bind_program(
     columns = {name: column for name, column in columns.items() if name in names and name not in settings}
     asks = NUM_OBS in names
     fixed = _arguments(settings, columns, asks, num_obs)
-    open_ = [n for n in names if n not in fixed and n != NUM_OBS and parameters[n].default in (None, Parameter.empty)]
+    unset = [n for n in names if parameters[n].default is None or parameters[n].default is Parameter.empty]
+    open_ = [n for n in unset if n not in fixed and n != NUM_OBS]
     free = fixed | dict.fromkeys(open_)
     observed: dict[str, Where | None] = dict(_given_observations(function, free, list(columns)))
     blind = free | dict.fromkeys(name for name, where in observed.items() if where == ())
@@ -130,7 +132,19 @@ def bind_program(
         where = next(_sources(function, blind, trace, returned, name), None)
         if where is not None or name in observed:
             observed[name] = where
+    if not columns and not observed:
+        raise InputError(
+            f"none of the arguments ({', '.join(open_) or 'none'}) is observed at a site that draws it when it is None:"
+            " give the data with --data"
+        )
     return Program(function, settings, columns, observed, asks, local)
+
+
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function inside handlers that decorate it."""
+    while isinstance(function, Messenger) and function.fn is not None:
+        function = function.fn
+    return function
 
 
 def _arguments(settings: Mapping[str, Any], columns: Data, asks: bool, num_obs: int | None) -> dict[str, Any]:
@@ -144,9 +158,9 @@ def _arguments(settings: Mapping[str, Any], columns: Data, asks: bool, num_obs: 
 
 
 def _num_rows(columns: Data) -> int | None:
-    """Return the length of the columns; some may have a few rows more (``MAX_LEAD``), those of groups have fewer."""
+    """Return the length that most columns have; those of a series may have a few rows more, those of groups fewer."""
     lengths = [len(column) for column in columns.values() if np.ndim(column)]
-    return min((length for length in lengths if length >= max(lengths) - MAX_LEAD), default=None)
+    return max(lengths, key=lambda length: (lengths.count(length), length), default=None)
 
 
 def run_program(function: Callable[..., Any], arguments: Mapping[str, Any], key: PRNGKeyArray) -> tuple[Trace, Any]:
@@ -183,7 +197,10 @@ def _given_observations(
             if any(_equal(value, arguments[name]) for value in observed.values()):
                 yield name, None
         else:
-            if any(is_latent(without[site]) for site in observed if site in without):
+            gone = [site for site in observed if site not in without or is_latent(without[site])]
+            if any(is_latent(without[s]) for s in gone if s in without) or any(
+                _equal(observed[s], arguments[name]) for s in gone
+            ):
                 yield name, ()
 
 
@@ -198,8 +215,10 @@ def _sources(
             other, _ = draw(function, {**arguments, name: value}, jax.random.key(0))
         except Exception:
             continue
-        bound = [site for site in free if site in other and not is_latent(other[site])]
-        if bound and all(_equal(other[site]["value"], free[site]) for site in bound):
+        bound = {site for site in other if other[site]["type"] == "sample" and not is_latent(other[site])}
+        bound -= {site for site in trace if not is_latent(trace[site])}
+        like = [_equal(other[s]["value"], value) or (s in free and _equal(other[s]["value"], free[s])) for s in bound]
+        if like and all(like):
             yield where
 
 

@@ -6,19 +6,24 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from avigap.needs import edges_of, groups_of, needed_covariates, needed_rows, offsets_of, plate_of
+from avigap.exchange import MAX_PAIRS, agree, exchangeable_pairs
+from avigap.needs import (
+    MAX_OFFSETS,
+    direct_offsets,
+    edges_of,
+    groups_of,
+    needed_covariates,
+    needed_rows,
+    offsets_of,
+    plate_of,
+    window_of,
+)
 from avigap.probes import NONZERO, Arrays
 from avigap.ties import Pair, are_alike, rows_at, signature, tied
 from avigap.twin import pairs_of
 from avigap.view import View
 
 Attainable = Literal["yes", "wider_input", "no", "unknown"]
-
-MAX_OFFSETS = 4
-"""Offsets of one latent that are a window; more are a dependence on all rows."""
-
-MAX_PAIRS = 12
-"""Pairs of positions whose latents are swapped, those in the middle first."""
 
 
 class Found(NamedTuple):
@@ -41,7 +46,7 @@ def window_suffices(view: View, offsets: Sequence[int], covariates: Sequence[str
     ``apart`` asks for pairs whose windows share no row: where they do, equal windows are many equal rows, and hide what
     depends on their differences.
     """
-    edges = edges_of(view, offsets)
+    edges = edges_of(view, offsets, covariates)
     inner = [unit for unit in range(len(view.places.units)) if unit not in edges]
     pairs = [pair for pair in pairs_of(inner) if signature(view, pair[:1]) == signature(view, pair[1:])]
     separate = [pair for pair in pairs if not _overlap(view, pair, offsets)]
@@ -66,30 +71,28 @@ def _overlap(view: View, pair: tuple[int, int], offsets: Sequence[int]) -> bool:
     return bool(one & other)
 
 
-def window_of(view: View, name: str) -> tuple[int, ...]:
-    """Return the offsets of a covariate that are needed; its own row alone if all rows are, or it cannot be changed."""
-    if name not in view.covariates:
-        return (0,)
-    offsets = sorted(set(chain(*offsets_of(view, needed_rows(view, name)))))
-    return tuple(offsets) if len(offsets) <= MAX_OFFSETS else (0,)
+def in_one_plate(view: View, bounded: bool) -> Found | None:
+    """Return what uncoupled units in one plate need; None if the rows that they need are many, and not in common.
 
-
-def in_one_plate(view: View) -> Found | None:
-    """Return what uncoupled units in one plate need; None if the rows that they need are many, and not in common."""
-    direct = tuple(sorted(set(chain(*offsets_of(view, needed_rows(view))))))
-    covariates = needed_covariates(view)
-    bounded = len(direct) <= MAX_OFFSETS
+    ``bounded`` says whether the offsets on which factors depend stay the same as N grows.
+    """
+    direct, covariates = direct_offsets(view), needed_covariates(view)
     wider = [direct] if bounded else [(-1, 0), (0, 1), (-1, 0, 1)]
+    suffice: bool | None = None
     for offsets in dict.fromkeys([(), (0,), *wider]):
-        if window_suffices(view, offsets, covariates, apart=not bounded):
+        suffice = window_suffices(view, offsets, covariates, apart=not bounded)
+        if suffice:
             return _least(view, offsets, covariates, bounded)
+    if bounded and suffice is None:
+        reason = f"no two positions have the whole window {list(direct)}: look at more with --num-obs"
+        return Found("unknown", None, direct, covariates, False, None, (), "too_few", reason)
     if not bounded and not _is_common(view):
         return None
     offsets = direct if bounded else (0,)
-    reason = (
-        f"no two z_n are coupled, but positions with equal {_named(offsets, covariates)} differ: n itself is needed"
-    )
-    return Found("wider_input", True, offsets, covariates, True, None, edges_of(view, offsets), "index", reason)
+    named = _named(offsets, covariates)
+    reason = f"no two z_n are coupled, but positions with equal {named} differ: n itself is needed"
+    edges = edges_of(view, offsets, covariates)
+    return Found("wider_input", True, offsets, covariates, True, None, edges, "index", reason)
 
 
 def _least(view: View, offsets: tuple[int, ...], covariates: tuple[str, ...], bounded: bool) -> Found:
@@ -106,7 +109,7 @@ def _least(view: View, offsets: tuple[int, ...], covariates: tuple[str, ...], bo
         f"no two z_n are coupled, and positions with equal {_named(offsets, covariates)} have equal factors{common}"
     )
     rule = "simple_hierarchical" if plain else "window"
-    edges = edges_of(view, offsets)
+    edges = edges_of(view, offsets, covariates)
     return Found("yes" if plain else "wider_input", True, offsets, covariates, False, None, edges, rule, reason)
 
 
@@ -139,7 +142,7 @@ def in_several_plates(view: View) -> Found | None:
     """Return what uncoupled units need whose rows do not lie in one plate; None if no rule applies."""
     units, rows = view.places.units, view.places.rows
     needed, covariates = needed_rows(view), needed_covariates(view)
-    own = [{r for r, row in enumerate(rows) if _agree(unit, row)} for unit in units]
+    own = [{r for r, row in enumerate(rows) if agree(unit, row)} for unit in units]
     if not any(needed):
         return Found(
             "yes", True, (), covariates, False, None, (), "simple_hierarchical", "no factor depends on the data"
@@ -148,11 +151,13 @@ def in_several_plates(view: View) -> Found | None:
         reason = "no two z_n are coupled, and a factor depends on the whole row of its own position"
         found = Found("yes", True, (0,), covariates, False, None, (), "simple_hierarchical", reason)
         return _with_index(view, found)
+    if window := _along_a_plate(view, needed):
+        return _with_index(view, window._replace(covariates=covariates))
     for plate in sorted({name for unit in units for name, _ in unit}):
-        inside = [{r for r, row in enumerate(rows) if dict(row).get(plate) == dict(unit).get(plate)} for unit in units]
+        inside = [set(rows_in(view, plate, dict(unit).get(plate))) for unit in units]
         if all(n <= i for n, i in zip(needed, inside, strict=True)) and any(len(i) < len(rows) for i in inside):
             reason = f"no two z_n are coupled, and a factor depends on the rows of its own {plate!r}"
-            return Found("wider_input", True, (0,), covariates, False, plate, (), "group", reason)
+            return group_found(view, covariates, plate, reason)
     if len(set(chain(*needed))) == sum(map(len, needed)) and len(needed) > 1:
         plate = units[0][0][0]
         reason = f"no two z_n are coupled, and every row of data belongs to one of the {plate!r}"
@@ -170,22 +175,64 @@ def _with_index(view: View, found: Found) -> Found:
     return found._replace(attainable="wider_input", needs_index=True, rule="index", reason=reason)
 
 
-def _agree(one: Sequence[tuple[str, int]], other: Sequence[tuple[str, int]]) -> bool:
-    """Say whether two positions have the same index in every plate that both have, and have one in common."""
-    a, b = dict(one), dict(other)
-    return bool(set(a) & set(b)) and all(a[plate] == b[plate] for plate in set(a) & set(b))
+def _along_a_plate(view: View, needed: Sequence[set[int]]) -> Found | None:
+    """Return the window along one of several plates that holds all rows that are needed, if there is one."""
+    units, rows = view.places.units, view.places.rows
+    number = {row: index for index, row in enumerate(rows)}
+    for plate in sorted({name for unit in units for name, _ in unit}):
+        offsets: set[int] = set()
+        for unit, own in zip(units, needed, strict=True):
+            for row in map(dict, (rows[r] for r in own)):
+                if {**row, plate: 0} != {**dict(unit), plate: 0} or plate not in row:
+                    return None
+                offsets.add(row[plate] - dict(unit)[plate])
+        places = [[tuple(sorted({**dict(u), plate: dict(u)[plate] + o}.items())) for o in offsets] for u in units]
+        edges = tuple(i for i, own in enumerate(places) if any(row not in number for row in own))
+        if len(offsets) <= MAX_OFFSETS and len(edges) < len(units):
+            window = tuple(sorted(offsets))
+            reason = f"no two z_n are coupled, and a factor depends on the rows at {list(window)} along its {plate!r}"
+            return Found("wider_input", True, window, (), False, None, edges, "window", reason)
+    return None
+
+
+def group_found(view: View, covariates: tuple[str, ...], plate: str, reason: str) -> Found:
+    """Return that the rows of a group are needed; with n itself, if groups or members with equal rows differ."""
+    members: dict[int, list[int]] = {}
+    for unit, position in enumerate(view.places.units):
+        if plate in dict(position):
+            members.setdefault(dict(position)[plate], []).append(unit)
+    names = [*view.observed, *(name for name in covariates if name in view.covariates)]
+    data: dict[Pair, Arrays] = {}
+    for one, other in list(combinations(members, 2))[:MAX_PAIRS]:
+        rows = [rows_in(view, plate, index) for index in (one, other)]
+        if signature(view, members[one]) == signature(view, members[other]) and len(rows[0]) == len(rows[1]):
+            data[tuple(members[one]), tuple(members[other])] = tied(view, names, list(zip(*rows, strict=True)))
+    within = exchangeable_pairs(view, (0,), covariates)
+    group_of = {unit: index for index, units in members.items() for unit in units}
+    data |= {pair: own for pair, own in within.items() if group_of.get(pair[0][0]) == group_of.get(pair[1][0])}
+    differ = bool(data) and not are_alike(view, list(data), data)
+    reason += "; positions with equal inputs differ, so that n itself is needed" if differ else ""
+    return Found("wider_input", True, (0,), covariates, differ, plate, (), "group", reason)
+
+
+def rows_in(view: View, plate: str, index: int | None) -> list[int]:
+    """Return the rows of data that lie at an index of a plate, in order."""
+    return [row for row, place in enumerate(view.places.rows) if dict(place).get(plate) == index]
 
 
 def in_bounded_groups(view: View) -> Found:
     """Return what units need that are coupled in groups which do not grow with N."""
     groups, covariates, direct = groups_of(view), needed_covariates(view), needed_rows(view)
     reason = "z_n are coupled in groups that do not grow with N: a factor needs the rows of its group"
-    shared = [set.intersection(*(set(view.places.units[u]) for u in group)) for group in groups]
-    plates = [{plate for plate, _ in constant} for constant in shared]
-    if plate := min(set.intersection(*plates), default=None):
-        return Found(
-            "wider_input", True, (0,), covariates, False, plate, (), "group", f"{reason}, that of its {plate!r}"
-        )
+    plates = []
+    for plate in sorted({name for unit in view.places.units for name, _ in unit}):
+        indices = [
+            {dict(view.places.units[u])[plate] for u in g if plate in dict(view.places.units[u])} for g in groups
+        ]
+        if all(len(own) == 1 for own in indices) and len(set(chain(*indices))) == len(groups):
+            plates.append(plate)
+    if plates:
+        return group_found(view, covariates, plates[0], f"{reason}, that of its {plates[0]!r}")
     if plate_of(view) is None:
         return Found("wider_input", True, (0,), covariates, False, None, (), "group", reason)
     rows = [set[int]() for _ in view.places.units]
@@ -198,35 +245,3 @@ def in_bounded_groups(view: View) -> Found:
     differ = len({frozenset(own) for unit, own in enumerate(relative) if unit not in edges}) > 1
     reason += ", and which rows these are depends on n" if differ else ""
     return Found("wider_input", True, offsets, covariates, differ, None, edges, "group", reason)
-
-
-def exchangeable_pairs(view: View, offsets: Sequence[int], covariates: Sequence[str]) -> dict[Pair, Arrays]:
-    """Return pairs of units of the same kind, none at an edge, with data in which their inputs are equal."""
-    plate = plate_of(view)
-    edges = edges_of(view, offsets) if plate else ()
-    data: dict[Pair, Arrays] = {}
-    for one, other in pairs_of([unit for unit in range(len(view.places.units)) if unit not in edges]):
-        if signature(view, [one]) != signature(view, [other]) or len(data) == MAX_PAIRS:
-            continue
-        rows = [rows_at(view, unit, offsets) if plate else _own(view, unit, offsets) for unit in (one, other)]
-        if rows[0] is not None and rows[1] is not None and len(rows[0]) == len(rows[1]):
-            names = [name for name in covariates if name in view.covariates and not _tells(view, name, one)]
-            data[((one,), (other,))] = tied(view, [*view.observed, *names], list(zip(*rows, strict=True)))
-    return data
-
-
-def _own(view: View, unit: int, offsets: Sequence[int]) -> list[int]:
-    """Return the rows of a unit's own position, in order; those that it needs if rows lie in no plate of its own."""
-    position = view.places.units[unit]
-    own = [row for row, place in enumerate(view.places.rows) if _agree(position, place)]
-    return (own or sorted(needed_rows(view)[unit])) if offsets else []
-
-
-def _tells(view: View, name: str, unit: int) -> bool:
-    """Say whether a covariate tells like units apart that lie in no plate of the rows, as a group's number does."""
-    like = [u for u in range(len(view.places.units)) if signature(view, [u]) == signature(view, [unit])]
-    if any(_agree(view.places.units[u], row) for u in like for row in view.places.rows):
-        return False
-    column, rows = np.asarray(view.arguments[name]), view.places.row_of[name]
-    values = [set(column[np.isin(rows, _own(view, u, (0,)))].ravel().tolist()) for u in like]
-    return all(len(own) <= 1 for own in values) and len(set(chain(*values))) == sum(map(len, values))

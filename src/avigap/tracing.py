@@ -42,10 +42,12 @@ def draw(function: Callable[..., Any], arguments: Mapping[str, Any], key: PRNGKe
     """Return the trace of a run of a program that draws what is not given, and what the program returned."""
 
     def from_flat_prior(site: Site) -> Array | None:
+        if not is_latent(site):
+            return None
         base = site["fn"]
         while isinstance(base, dist.ExpandedDistribution | dist.Independent | dist.MaskedDistribution):
             base = base.base_dist
-        if not is_latent(site) or not isinstance(base, dist.ImproperUniform):
+        if not isinstance(base, dist.ImproperUniform):
             return None
         transform = biject_to(site["fn"].support)
         shape = transform.inverse_shape(site["fn"].shape())

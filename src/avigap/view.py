@@ -8,9 +8,10 @@ import numpy as np
 
 from avigap.coupling import Relations, X, changeable, related_to_change, relations
 from avigap.errors import InputError
-from avigap.positions import Places, Sites, places_of, sites_of
+from avigap.positions import Places, places_of
 from avigap.probes import NONZERO, Arrays, Points, Scorer, draw_points
 from avigap.program import Program
+from avigap.sites import Sites, sites_of
 
 
 class View(NamedTuple):
@@ -79,9 +80,10 @@ def _view(program: Program, arguments: Mapping[str, Any], places: Places, both: 
     rng = np.random.default_rng(seed)
     rows = {}
     for name in (*observed, *covariates):
-        if name not in both.data:
+        if name not in both.data and np.ndim(arguments[name]):
             column = np.asarray(arguments[name])
-            shuffled = [column[rng.permutation(len(column))] for _ in range(number)]
+            whole = np.asarray(program.columns.get(name, column))
+            shuffled = [whole[rng.permutation(len(whole))[: len(column)]] for _ in range(number)]
             rows[name] = np.concatenate([np.broadcast_to(column, (number, *column.shape)), np.stack(shuffled)])
     both = both._replace(data={**both.data, **rows})
     points, others = both.take(np.arange(number)), both.take(np.arange(number, 2 * number))

@@ -1,0 +1,48 @@
+"""Shapes of the sites of a program: plates, unconstrained values, and what is observed."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+from numpyro.distributions import biject_to
+
+from avigap.program import Program, run_program
+from avigap.tracing import Site, is_latent
+
+
+class SiteShape(NamedTuple):
+    """What is known of a site: plates (name, size, axis), shape on the unconstrained space, whether it is discrete."""
+
+    plates: tuple[tuple[str, int, int], ...]
+    shape: tuple[int, ...]
+    discrete: bool
+
+
+class Sites(NamedTuple):
+    """Latents and observed sites of a program for one number of observations, by name."""
+
+    latent: Mapping[str, SiteShape]
+    observed: Mapping[str, SiteShape]
+
+
+def sites_of(program: Program, arguments: Mapping[str, Any]) -> Sites:
+    """Return the sites of a program that is given all of its arguments; runs nothing but shapes."""
+    latent: dict[str, SiteShape] = {}
+    observed: dict[str, SiteShape] = {}
+
+    def visit() -> None:
+        for name, site in run_program(program.function, arguments, jax.random.key(0))[0].items():
+            if site["type"] == "sample":
+                (latent if is_latent(site) else observed)[name] = _shape(site)
+
+    jax.eval_shape(visit)
+    return Sites(latent, observed)
+
+
+def _shape(site: Site) -> SiteShape:
+    discrete = bool(site["fn"].is_discrete)
+    value = site["value"]
+    shape = value.shape if discrete else biject_to(site["fn"].support).inv(value).shape
+    batch = len(site["fn"].batch_shape)
+    frames = tuple((f.name, f.size, batch + f.dim) for f in site["cond_indep_stack"])
+    return SiteShape(frames, tuple(shape), discrete)
