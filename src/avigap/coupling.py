@@ -21,7 +21,7 @@ Block = tuple[str, int]
 
 X = "x"
 
-MAX_SCORES, MIN_PROBES = 250_000, 32
+MAX_SCORES, MIN_PROBES = 150_000, 32
 """Log joints that are computed at most, unless there are so many relations that the fewest probes take more."""
 
 
@@ -89,7 +89,8 @@ def relations(
     data = [block for blocks in rows.values() for block in blocks]
     pairs = [(u, v) for i, u in enumerate(units) for v in [*units[i + 1 :], *data]]
     changes: list[tuple[Block, ...]] = [(), *((b,) for b in [*units, *data]), *pairs]
-    most_probes = np.arange(min(points.number, max(MIN_PROBES, MAX_SCORES // len(changes))))
+    least = min(MIN_PROBES, points.number // 8)
+    most_probes = np.arange(min(points.number, max(least, MAX_SCORES // len(changes))))
     points, others = points.take(most_probes), others.take(most_probes)
     value, size = _scores(scorer, places, groups, points, others, changes)
     number = {change: index for index, change in enumerate(changes)}

@@ -67,6 +67,7 @@ def places_of(
     arguments: Mapping[str, Any],
     sites: Sites,
     larger: Sites | None,
+    whole: Sites,
     names: Sequence[str] = (),
 ) -> Places:
     """Return the positions of all local latents and rows.
@@ -77,6 +78,8 @@ def places_of(
         Of a run with observations.
     larger
         Sites of the same program with more observations: what grows with N.
+    whole
+        Sites with all the data that are given: columns of groups have as many rows as their plates have there.
     names
         Local latents; found if there are none.
 
@@ -102,7 +105,7 @@ def places_of(
     seen = _observed_values(program, arguments)
     for name, value in arguments.items():
         if name in program.columns or name in program.observed or np.ndim(value):
-            axes = _row_axes(np.asarray(value), sites, larger, seen, plates, main) if np.ndim(value) else []
+            axes = _row_axes(np.asarray(value), sites, larger, whole, seen, plates, main) if np.ndim(value) else []
             row_of[name] = _number(rows, np.shape(value), axes) if axes else np.full(np.shape(value), -1)
     labels = {name: series[name][0] if name in series else name for name in local}
     shared = tuple(name for name in sites.latent if name not in local)
@@ -203,12 +206,12 @@ def _row_axes(
     value: np.ndarray,
     sites: Sites,
     larger: Sites | None,
+    whole: Sites,
     seen: Mapping[str, np.ndarray],
     plates: set[str],
     main: Main,
 ) -> list[tuple[str, int, int]]:
     """Return (plate, axis, shift) of the axes of an argument that give its rows; none if it has no rows."""
-    frames = [frame for site in (*sites.observed.values(), *sites.latent.values()) for frame in site.plates]
     for name, site in sites.observed.items():
         if site.shape == value.shape:
             of_data = {frame[0] for frame in site.plates}
@@ -219,4 +222,5 @@ def _row_axes(
         lead = len(value) - main.size
         shifts = [s for s in range(lead + 1) for v in seen.values() if np.array_equal(v, value[s : s + main.size])]
         return [(main.name, 0, next(iter(shifts), lead))]
-    return [(name, 0, 0) for name, length, _ in frames if length == len(value)][:1]
+    every = [*sites.observed.values(), *sites.latent.values(), *whole.latent.values()]
+    return [(name, 0, 0) for site in every for name, length, _ in site.plates if length == len(value)][:1]

@@ -102,7 +102,8 @@ def _least(view: View, offsets: tuple[int, ...], covariates: tuple[str, ...], bo
         offsets = fewer if window_suffices(view, fewer, covariates) else offsets
     for name in covariates:
         fewer_names = tuple(n for n in covariates if n != name)
-        covariates = fewer_names if window_suffices(view, offsets, fewer_names) else covariates
+        varies = name not in view.covariates or len(np.unique(view.points.data[name])) > 1
+        covariates = fewer_names if varies and window_suffices(view, offsets, fewer_names) else covariates
     plain = set(offsets) <= {0} and all(set(window_of(view, name)) <= {0} for name in covariates)
     common = "" if bounded else "; what all data have in common enters the parameters of the function"
     reason = (
@@ -152,7 +153,7 @@ def in_several_plates(view: View) -> Found | None:
         found = Found("yes", True, (0,), covariates, False, None, (), "simple_hierarchical", reason)
         return _with_index(view, found)
     if window := _along_a_plate(view, needed):
-        return _with_index(view, window._replace(covariates=covariates))
+        return window._replace(covariates=covariates)
     for plate in sorted({name for unit in units for name, _ in unit}):
         inside = [set(rows_in(view, plate, dict(unit).get(plate))) for unit in units]
         if all(n <= i for n, i in zip(needed, inside, strict=True)) and any(len(i) < len(rows) for i in inside):
@@ -177,19 +178,15 @@ def _with_index(view: View, found: Found) -> Found:
 
 def _along_a_plate(view: View, needed: Sequence[set[int]]) -> Found | None:
     """Return the window along one of several plates that holds all rows that are needed, if there is one."""
-    units, rows = view.places.units, view.places.rows
-    number = {row: index for index, row in enumerate(rows)}
-    for plate in sorted({name for unit in units for name, _ in unit}):
-        offsets: set[int] = set()
-        for unit, own in zip(units, needed, strict=True):
-            for row in map(dict, (rows[r] for r in own)):
-                if {**row, plate: 0} != {**dict(unit), plate: 0} or plate not in row:
-                    return None
-                offsets.add(row[plate] - dict(unit)[plate])
-        places = [[tuple(sorted({**dict(u), plate: dict(u)[plate] + o}.items())) for o in offsets] for u in units]
-        edges = tuple(i for i, own in enumerate(places) if any(row not in number for row in own))
-        if len(offsets) <= MAX_OFFSETS and len(edges) < len(units):
-            window = tuple(sorted(offsets))
+    units, rows = [dict(unit) for unit in view.places.units], [dict(row) for row in view.places.rows]
+    for plate in sorted(set(chain(*units))):
+        pairs = [(units[u], rows[r]) for u, own in enumerate(needed) for r in own]
+        if not all(plate in unit and {**row, plate: 0} == {**unit, plate: 0} for unit, row in pairs):
+            continue
+        window = tuple(sorted({row[plate] - unit[plate] for unit, row in pairs}))
+        shifted = [[{**unit, plate: unit[plate] + offset} for offset in window] for unit in units]
+        edges = tuple(u for u, own in enumerate(shifted) if any(row not in rows for row in own))
+        if len(window) <= MAX_OFFSETS and len(edges) < len(units):
             reason = f"no two z_n are coupled, and a factor depends on the rows at {list(window)} along its {plate!r}"
             return Found("wider_input", True, window, (), False, None, edges, "window", reason)
     return None

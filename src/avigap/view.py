@@ -62,10 +62,11 @@ def look(
     arguments = {**open_, **{name: leaf[0] for name, leaf in both.data.items()}}
     sites = sites_of(program, arguments)
     bigger = sites_at(program, larger) if larger else None
-    places = places_of(program, arguments, sites, bigger, local)
+    whole = sites_at(program, program.num_rows) if program.columns else sites
+    places = places_of(program, arguments, sites, bigger, whole, local)
     view = _view(program, arguments, places, both, number, seed)
     if not local and (fewer := _with_own_rows(view, sites)):
-        places = places_of(program, arguments, sites, bigger, fewer)
+        places = places_of(program, arguments, sites, bigger, whole, fewer)
         view = _view(program, arguments, places, both, number, seed)
     return view
 
@@ -83,8 +84,10 @@ def _view(program: Program, arguments: Mapping[str, Any], places: Places, both: 
         if name not in both.data and np.ndim(arguments[name]):
             column = np.asarray(arguments[name])
             whole = np.asarray(program.columns.get(name, column))
-            shuffled = [whole[rng.permutation(len(whole))[: len(column)]] for _ in range(number)]
-            rows[name] = np.concatenate([np.broadcast_to(column, (number, *column.shape)), np.stack(shuffled)])
+            shuffled = [whole[rng.permutation(len(whole))[: len(column)]] for _ in range(2 * number)]
+            every = 2 if column.dtype.kind == "f" else 1  # whole numbers may say which rows belong together
+            shuffled[:number:every] = [column] * len(shuffled[:number:every])
+            rows[name] = np.stack(shuffled)
     both = both._replace(data={**both.data, **rows})
     points, others = both.take(np.arange(number)), both.take(np.arange(number, 2 * number))
     scorer = Scorer(program, arguments)
