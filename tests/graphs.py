@@ -429,3 +429,10 @@ def logarithm(y: Any = None, *, num_obs: int = 6) -> None:
     with plate("obs", num_obs):
         z = sample("z", dist.Normal(0, 1))
         sample("log_y", dist.Normal(z, 1), obs=None if y is None else jnp.log(y))
+
+
+def first(x: Any = None, *, num_obs: int = 6) -> None:
+    """The first latent has a wide prior."""
+    with plate("obs", num_obs):
+        z = sample("z", dist.Normal(0, jnp.where(jnp.arange(num_obs) == 0, 10.0, 1.0)))
+        sample("x", dist.Normal(z, 1), obs=x)

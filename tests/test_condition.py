@@ -159,6 +159,11 @@ def test_other_numbers_of_observations_give_the_same_verdict(num_obs):
     assert check("sum_to_zero", num_obs).attainable_here
 
 
+def test_the_first_position_may_differ_from_all_others():
+    """Also among so many positions that not all pairs of them are compared."""
+    assert [check("first", num_obs).needs_index for num_obs in (6, 14)] == [True, True]
+
+
 def test_a_program_of_fixed_size():
     """Without a parameter for N and without data nothing can grow: all positions coupled is a no, some are a group."""
 

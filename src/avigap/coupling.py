@@ -58,7 +58,9 @@ def changeable(program: Program, arguments: Mapping[str, Any], places: Places, l
     try:
         jax.eval_shape(score, latents, data)
     except Exception as error:  # whatever a user's program raises
-        raise InputError(f"the log joint is no function of the observations: {short(error)}") from error
+        lost = f"the latent {error} appears only with other observations"  # as for missing data that are drawn
+        what = f"the log joint is no function of the observations: {short(error)}"
+        raise InputError(lost if isinstance(error, KeyError) else what) from error
     terms = jax.eval_shape(Scorer(program, arguments).terms, latents, data)
     if any(term.dtype == np.float32 for term in jax.tree.leaves(terms)):
         raise InputError("the log joint is computed in float32, where a dependence cannot be told from rounding")

@@ -1,12 +1,12 @@
 """The rules of a verdict: what a program needs where its local latents are not coupled, and where they are."""
 
 from collections.abc import Sequence
-from itertools import chain, combinations
+from itertools import chain, pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 
-from avigap.exchange import MAX_PAIRS, agree, exchangeable_pairs
+from avigap.exchange import agree, exchangeable_pairs, have_equal_fixed, pairs_of
 from avigap.needs import (
     MAX_OFFSETS,
     direct_offsets,
@@ -19,8 +19,7 @@ from avigap.needs import (
     window_of,
 )
 from avigap.probes import NONZERO, Arrays
-from avigap.ties import Pair, are_alike, rows_at, signature, tied
-from avigap.twin import pairs_of
+from avigap.ties import Links, Pair, are_alike, rows_at, signature, tied
 from avigap.view import View
 
 Attainable = Literal["yes", "wider_input", "no", "unknown"]
@@ -53,7 +52,11 @@ def window_suffices(view: View, offsets: Sequence[int], covariates: Sequence[str
     pairs = separate or ([] if apart else pairs)
     windows = {name: window_of(view, name) for name in covariates if name in view.covariates}
     data: dict[Pair, Arrays] = {}
-    for one, other in pairs[:MAX_PAIRS]:
+    links = Links()
+    for one, other in pairs:
+        if links.find(one) == links.find(other) or not have_equal_fixed(view, covariates, one, other):
+            continue
+        links.join(one, other)
         own = tied(view, view.observed, _equal(view, one, other, offsets))
         for name, window in windows.items():
             own = tied(view, [name], _equal(view, one, other, window), own)
@@ -122,8 +125,7 @@ def _named(offsets: Sequence[int], covariates: Sequence[str]) -> str:
 def _is_common(view: View) -> bool:
     """Say whether exchanging two rows of data changes no factor but those of their own positions."""
     count = len(view.places.units)
-    pairs = [(row, other) for row, other in combinations(range(len(view.places.rows)), 2)][:MAX_PAIRS]
-    for one, other in pairs:
+    for one, other in pairwise(range(len(view.places.rows))):
         exchanged = dict(view.points.data)
         for name in view.observed:
             here, leaf = view.places.row_of[name], exchanged[name].copy()
@@ -200,7 +202,7 @@ def group_found(view: View, covariates: tuple[str, ...], plate: str, reason: str
             members.setdefault(dict(position)[plate], []).append(unit)
     names = [*view.observed, *(name for name in covariates if name in view.covariates)]
     data: dict[Pair, Arrays] = {}
-    for one, other in list(combinations(members, 2))[:MAX_PAIRS]:
+    for one, other in pairwise(members):
         rows = [rows_in(view, plate, index) for index in (one, other)]
         if signature(view, members[one]) == signature(view, members[other]) and len(rows[0]) == len(rows[1]):
             data[tuple(members[one]), tuple(members[other])] = tied(view, names, list(zip(*rows, strict=True)))

@@ -12,27 +12,35 @@ Rows = Sequence[int]
 Pair = tuple[Rows, Rows]
 """Units of one position, or of one group, and those of another, in the order in which they are exchanged."""
 
-MAX_PAIRS = 15
-"""Pairs of positions whose latents are swapped."""
+
+class Links:
+    """Numbers joined in pairs, and so through chains of pairs."""
+
+    def __init__(self) -> None:
+        self.root: dict[int, int] = {}
+
+    def find(self, number: int) -> int:
+        """Return the number that stands for all that are joined with one."""
+        while self.root.get(number, number) != number:
+            number = self.root[number]
+        return number
+
+    def join(self, one: int, other: int) -> None:
+        """Join two numbers."""
+        self.root[self.find(other)] = self.find(one)
 
 
 def tied(view: View, names: Iterable[str], equal: Sequence[tuple[int, int]], data: Arrays | None = None) -> Arrays:
     """Return the data of all points with pairs of rows made equal: the values of one, through any chain of pairs."""
-    root: dict[int, int] = {}
-
-    def find(row: int) -> int:
-        while root.get(row, row) != row:
-            row = root[row]
-        return row
-
+    links = Links()
     for one, other in equal:
-        root[find(other)] = find(one)
+        links.join(one, other)
     changed = dict(view.points.data if data is None else data)
     for name in names:
         rows, leaf = view.places.row_of[name], changed[name].copy()
-        for row in root:
-            if (rows == row).any() and (rows == find(row)).any():
-                leaf[:, rows == row] = leaf[:, rows == find(row)]
+        for row in links.root:
+            if (rows == row).any() and (rows == links.find(row)).any():
+                leaf[:, rows == row] = leaf[:, rows == links.find(row)]
         changed[name] = leaf
     return changed
 

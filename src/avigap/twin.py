@@ -4,7 +4,7 @@ The expected log joint is averaged over standard normal points whose mean is 0 a
 Sobol points, whitened): the optimum of a quadratic log joint is exact, and two scrambles tell the error for any other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -107,11 +107,3 @@ def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
         scale = np.minimum(a["scale"], b["scale"])
         parts += [np.abs(np.subtract(a[part], b[part])) / scale for part in ("loc", "scale")]
     return float(np.nan_to_num(np.max(parts)) if len({p.shape for p in parts}) == 1 else max(p.max() for p in parts))
-
-
-def pairs_of(units: Sequence[int]) -> list[tuple[int, int]]:
-    """Return all pairs, those in the middle first."""
-    middle = (len(units) - 1) / 2
-    pairs = [(a, b) for i, a in enumerate(units) for b in units[i + 1 :]]
-    place = {unit: abs(index - middle) for index, unit in enumerate(units)}
-    return sorted(pairs, key=lambda pair: place[pair[0]] + place[pair[1]])
