@@ -436,3 +436,20 @@ def first(x: Any = None, *, num_obs: int = 6) -> None:
     with plate("obs", num_obs):
         z = sample("z", dist.Normal(0, jnp.where(jnp.arange(num_obs) == 0, 10.0, 1.0)))
         sample("x", dist.Normal(z, 1), obs=x)
+
+
+def slopes(y: Any = None, t: Any = None, group: Any = None) -> None:
+    """Random intercepts in long format, and slopes in a plate of their own."""
+    with plate("groups", int(group.max()) + 1):
+        a = sample("a", dist.Normal(0, 1))
+    with plate("columns", 2):
+        b = sample("b", dist.Normal(0, 1))
+    with plate("obs", len(t)):
+        sample("y", dist.Normal(a[group] + t @ b, 1), obs=y)
+
+
+def outside(y: Any = None, t: Any = None) -> None:
+    """A covariate with which NumPy computes."""
+    with plate("obs", len(t)):
+        z = sample("z", dist.Normal(np.sqrt(np.asarray(t)), 1))
+        sample("y", dist.Normal(z, 1), obs=y)

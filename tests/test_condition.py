@@ -26,6 +26,7 @@ DATA = {
     "data_by_factor": {"x": T},
     "numbered": {"t": T},
     "panel_of_data": {"y": np.outer(T, [1.0, 0.5, -2.0]) + 0.1},
+    "slopes": {"t": np.stack([T, T[::-1]], axis=1), "group": np.repeat(np.arange(4), 3)},
     "counties": {"floor": T, "county": np.repeat(np.arange(4), 3), "soil": T[:4]},
     "lagged": {"rain": T},
     "treated": {"treat": np.repeat([0, 1], 6)},
@@ -89,6 +90,7 @@ EXPECTED = {
     "short_chains": {"attainable": "wider_input", "group": "groups", "needs_index": True},
     "two_plates": YES | {"group": None},
     "counties": {"group": "counties", "covariates": ["floor", "soil", "county"], "needs_index": False},
+    "slopes": {"attainable": "wider_input", "group": "groups", "local": ["a"], "shared": ["b"]},
     "lagged": {"attainable": "wider_input", "covariates": ["rain"], "needs_index": False, "edges": [0]},
     "treated": YES | {"covariates": ["treat"]},
     "wide": YES | {"local": ["z"]},
@@ -157,6 +159,20 @@ def test_other_numbers_of_observations_give_the_same_verdict(num_obs):
     assert check("saw", num_obs).inputs == [-1, 0]
     assert check("by_index", num_obs).needs_index
     assert check("sum_to_zero", num_obs).attainable_here
+
+
+def test_windows_that_share_rows_hide_differences():
+    """With four observations every pair of windows [-1, 0, 1] does: nothing is concluded from them."""
+    assert check("smoothed", 4).attainable == "no"
+
+
+def test_a_covariate_that_jax_does_not_see():
+    """Positions are compared where it is equal; where it never is, nothing is said."""
+    columns = {"t": np.array([1.0, 2.0, 1.0, 2.0, 4.0, 4.0])}
+    equal = check_condition(bind_program(graphs.outside, {}, columns, 6), 6)
+    assert (equal.attainable, equal.covariates, equal.needs_index) == ("yes", ["t"], False)
+    unlike = check_condition(bind_program(graphs.outside, {}, {"t": np.arange(1.0, 7.0)}, 6), 6)
+    assert unlike.attainable == "unknown" and "no two positions have equal values of t" in unlike.reason
 
 
 def test_the_first_position_may_differ_from_all_others():

@@ -70,6 +70,23 @@ def test_a_batch_has_the_factors_of_whole_data(family, index):
     assert np.ptp(loc) > 1e-3
 
 
+def test_factors_are_those_of_the_window_by_hand():
+    """Degree 1 on rows n - 1, n and n + 2: positions 0, 10 and 11 have factors of their own, in this order."""
+    program = avigap.amortize(batches, {"kind": "polynomial", "inputs": [-1, 0, 2]})
+    moved = {
+        n: 0.1 + 0.3 * jax.random.normal(jax.random.key(len(n)), v.shape) for n, v in params_of(program, X).items()
+    }
+    loc, scale = factors(handlers.substitute(program, moved), X)
+    coefficients, shared = moved["amortized.function.loc"][0], moved["amortized.function.log_scale"][0]
+    for n in range(1, 10):
+        by_hand = float(coefficients @ jnp.array([1.0, X[n - 1], X[n], X[n + 2]]))
+        assert float(loc[n]) == pytest.approx(by_hand, rel=1e-10)
+        assert float(scale[n]) == pytest.approx(float(jnp.exp(shared)), rel=1e-10)
+    edges = np.array([0, 10, 11])
+    np.testing.assert_allclose(loc[edges], moved["amortized.edge.loc"][0], rtol=1e-10)
+    np.testing.assert_allclose(scale[edges], jnp.exp(moved["amortized.edge.log_scale"][0]), rtol=1e-10)
+
+
 def test_the_rows_of_a_batch_are_as_good_as_whole_data():
     guide, index = with_params(avigap.amortize(batches, NETWORK), X), jnp.asarray([7, 2, 11])
     own = factors(guide, X[index], 3, plate=index, whole=False)

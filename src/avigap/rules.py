@@ -88,6 +88,9 @@ def in_one_plate(view: View, bounded: bool) -> Found | None:
             return _least(view, offsets, covariates, bounded)
     if bounded and suffice is None:
         reason = f"no two positions have the whole window {list(direct)}: look at more with --num-obs"
+        if outside := [name for name in covariates if name in view.fixed]:
+            names = ", ".join(outside)
+            reason = f"no two positions have equal values of {names}, with which the program computes outside of JAX"
         return Found("unknown", None, direct, covariates, False, None, (), "too_few", reason)
     if not bounded and not _is_common(view):
         return None
