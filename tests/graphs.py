@@ -453,3 +453,18 @@ def outside(y: Any = None, t: Any = None) -> None:
     with plate("obs", len(t)):
         z = sample("z", dist.Normal(np.sqrt(np.asarray(t)), 1))
         sample("y", dist.Normal(z, 1), obs=y)
+
+
+def lag_and_mean(x: Any = None, *, num_obs: int = 6) -> None:
+    """The prior mean of z_n is x_(n-1) and what all data have in common; its own datum says nothing of it."""
+    centre = jnp.zeros(num_obs) if x is None else x.mean() + jnp.concatenate([jnp.zeros(1), x[:-1]])
+    with plate("obs", num_obs):
+        sample("z", dist.Normal(centre, 1))
+        sample("x", dist.Normal(0, 1), obs=x)
+
+
+def mean_covariate(y: Any = None, t: Any = None) -> None:
+    """Of a covariate only the mean matters, which is common to all n."""
+    with plate("obs", len(t)):
+        z = sample("z", dist.Normal(jnp.mean(t), 1))
+        sample("y", dist.Normal(z, 1), obs=y)

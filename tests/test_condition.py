@@ -29,6 +29,7 @@ DATA = {
     "slopes": {"t": np.stack([T, T[::-1]], axis=1), "group": np.repeat(np.arange(4), 3)},
     "counties": {"floor": T, "county": np.repeat(np.arange(4), 3), "soil": T[:4]},
     "lagged": {"rain": T},
+    "mean_covariate": {"t": T},
     "treated": {"treat": np.repeat([0, 1], 6)},
     "wide": {"table": np.outer(T, T[:6])[:6] + np.eye(6)},
 }
@@ -91,6 +92,8 @@ EXPECTED = {
     "two_plates": YES | {"group": None},
     "counties": {"group": "counties", "covariates": ["floor", "soil", "county"], "needs_index": False},
     "slopes": {"attainable": "wider_input", "group": "groups", "local": ["a"], "shared": ["b"]},
+    "lag_and_mean": {"attainable": "wider_input", "inputs": [-1], "edges": [0]},
+    "mean_covariate": YES | {"covariates": []},
     "lagged": {"attainable": "wider_input", "covariates": ["rain"], "needs_index": False, "edges": [0]},
     "treated": YES | {"covariates": ["treat"]},
     "wide": YES | {"local": ["z"]},
