@@ -12,6 +12,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from avigap.sources import imported_files
+
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 LOCK = (ROOT / "envs" / "requirements.lock").read_text(encoding="utf-8")
@@ -222,3 +224,9 @@ def test_every_extra_that_a_package_asks_for_is_named_in_the_lock():
 def test_a_malformed_lock_is_refused():
     with pytest.raises(InvalidRequirement):
         lock_pins(LOCK + "jax=0.10.2\n")
+
+
+def test_no_step_of_the_workflow_depends_on_the_verdict_or_the_guide_of_any_program():
+    """An edit of either would run everything again."""
+    steps = [path for path in (ROOT / "scripts").glob("*.py") if path.stem != "check_condition"]
+    assert {"program_guide.py", "condition.py", "program.py"}.isdisjoint(p.name for p in imported_files(steps))

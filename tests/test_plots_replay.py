@@ -126,6 +126,14 @@ def test_survival_stays_where_runs_never_converge():
     assert steps["width_16"] == [1.0, 20.0, 40.0, 600.0]
 
 
+def test_survival_names_every_method_of_a_row():
+    """Also those that only one of the two modes has."""
+    table = some_runs()
+    table = table[(table["mode"] != "fair") | (table.method != "width_2")]
+    legend = convergence_survival(table).axes[1].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(METHODS)
+
+
 def test_learning_rates_leave_out_medians_that_are_censored():
     for ax, steps, censored in zip(learning_rates(some_runs()).axes, (1, 3), ("constant", "width_2"), strict=True):
         lines = {line.get_label(): line for line in ax.lines}

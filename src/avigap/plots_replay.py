@@ -182,7 +182,9 @@ def convergence_survival(table: pd.DataFrame) -> Figure:
             ax.set(xscale="log", xlim=(10, own.steps.max()), ylim=(-0.03, 1.03))
             ax.set_title(replay_title(own))
             ax.set_ylabel("share not converged")
-        axes[2 * row + 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        lines = {str(line.get_label()): line for ax in axes[2 * row : 2 * row + 2] for line in ax.get_lines()}
+        handles = [lines[method] for method in in_order(lines)]
+        axes[2 * row + 1].legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for ax, label in zip(axes[-2:], ("iteration, 1 % rule", "step, gap of 0.02 nats per observation"), strict=True):
         ax.set_xlabel(label)
     fig.suptitle("Runs that have not converged; NaN and caps count as failures")
