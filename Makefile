@@ -17,6 +17,8 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 
 # Without bytecode every job would compile all of its imports again: 5 s instead of 2 s a job.
 unexport PYTHONDONTWRITEBYTECODE
+# Workers side by side whose LAPACK has a thread for each core wait for each other.
+export OPENBLAS_NUM_THREADS := 1
 # The lock is the whole environment: nothing leaks in from the caller's.
 unexport PYTHONHOME
 unexport PYTHONPATH
@@ -24,7 +26,7 @@ unexport PYTHONPATH
 SNAKEMAKE := PATH="$$(pwd)/$(VENV)/bin:$$PATH" snakemake
 
 .DEFAULT_GOAL := help
-.PHONY: help figures smoke test coverage lint format bench lock docs-figures clean FORCE
+.PHONY: help figures zoo smoke test coverage lint format bench lock docs-figures clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -32,6 +34,10 @@ help: ## this list
 figures: $(STAMP) ## everything in figures/ and results/; goes on where an interrupted run stopped
 	@$(PY) scripts/unlock.py
 	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
+
+zoo: $(STAMP) ## verdict, gap and recommendation for the programs of examples/, in zoo/
+	@$(PY) scripts/unlock.py
+	$(SNAKEMAKE) --cores $(CORES) --configfile config/zoo.yaml --replace-workflow-config $(ARGS)
 
 smoke: $(STAMP) ## the whole chain on a tiny configuration, in smoke/
 	@$(PY) scripts/unlock.py
@@ -85,7 +91,7 @@ lock: ## solve pyproject.toml again into envs/requirements.lock (needs a package
 	mv envs/requirements.lock.new envs/requirements.lock
 
 clean: ## remove everything that was generated, smoke/ and scale/ too, except .venv
-	rm -rf results logs benchmarks smoke scale .snakemake .jax_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf results logs benchmarks smoke scale zoo .snakemake .jax_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f .coverage .coverage.*
 	find figures -mindepth 1 ! -path figures/README.md -delete
 	find src scripts tests -type d -name __pycache__ -exec rm -rf {} +

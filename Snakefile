@@ -11,6 +11,8 @@ min_version("9.0")
 shell.prefix(
     f"set -euo pipefail; export JAX_COMPILATION_CACHE_DIR=$PWD/.jax_cache/{platform.node()}"
     " JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1"
+    # Two jobs side by side whose LAPACK has two threads each wait for each other: a Cholesky factor took 200 times as long.
+    " OPENBLAS_NUM_THREADS=1"
     # Vectors of 10^6 numbers on large pages, where glibc and the kernel offer them: a quarter less time of such fits.
     " GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
     # Jobs of networks compile for half of their time, and take a fifth less of it without these emitters of code.
@@ -28,6 +30,7 @@ include: "workflow/rules/replay.smk"
 include: "workflow/rules/ledger.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/figures_replay.smk"
+include: "workflow/rules/programs.smk"
 
 
 localrules:
@@ -37,7 +40,5 @@ localrules:
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/gap.csv",
-        f"{RESULTS}/ledger.csv",
-        FIGURE_FILES,
-        REPLAY_FIGURES,
+        [f"{RESULTS}/gap.csv", f"{RESULTS}/ledger.csv", FIGURE_FILES, REPLAY_FIGURES] if EXPERIMENTS else [],
+        PROGRAM_FILES,

@@ -124,9 +124,25 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     return f"{place} must be {wanted}, got {reprlib.repr(found)}{text_hint(found)}"
 
 
+def is_program(experiment: dict[str, Any]) -> bool:
+    """Say whether an experiment is about a user's own program, ``path/to/file.py:function``."""
+    return ":" in experiment["model"]
+
+
+OF_PROGRAMS = ("local", "reference")
+"""Keys of experiments with a program of the user's own."""
+
+
 def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
     experiment.setdefault("settings", {})
     experiment.setdefault("fit", {})
+    if is_program(experiment):
+        _check_program(experiment, folder)
+        return
+    if "families" not in experiment:
+        raise InputError("it lacks 'families'")
+    if own := [name for name in (*OF_PROGRAMS, "seeds") if name in experiment | experiment["data"]]:
+        raise InputError(f"{own[0]!r} belongs to programs of your own, model: path/to/file.py:function")
     model = models.load(experiment["model"])
     check_settings(f"model {experiment['model']!r}", model.program, experiment["settings"])
     check_settings("fit", fit_settings, experiment["fit"])
@@ -134,6 +150,24 @@ def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
     for name, family in experiment["families"].items():
         try:
             _check_window(families.build(family), model.lead, sizes)
+        except InputError as error:
+            raise InputError(f"family {name!r}: {error}") from None
+
+
+def _check_program(experiment: dict[str, Any], folder: Path) -> None:
+    """Check an experiment with a program of the user's own, without running it; fill in defaults."""
+    path, _, name = experiment["model"].rpartition(":")
+    if not (folder / path).is_file() or not name.isidentifier():
+        raise InputError(f"model {experiment['model']!r} must be path/to/file.py:function, and the file must exist")
+    check_settings("fit", fit_settings, experiment["fit"])
+    _check_data(experiment["data"], folder)
+    if "file" in experiment["data"]:
+        experiment["data"]["seeds"] = int(experiment["data"].get("seeds", 3))
+    if "reference" in experiment and not (folder / experiment["reference"]).is_file():
+        raise InputError(f"reference {experiment['reference']!r} does not exist, or is not a file")
+    for name, family in experiment.get("families", {}).items():
+        try:
+            families.build(family)
         except InputError as error:
             raise InputError(f"family {name!r}: {error}") from None
 
@@ -147,8 +181,8 @@ def _check_data(data: dict[str, Any], folder: Path) -> list[int]:
             raise InputError(f"data file {data['file']!r} does not exist, or is not a file")
         block = data
     else:
-        if "num_obs" in data:
-            raise InputError("num_obs of simulated data belongs under 'simulate'")
+        if "num_obs" in data or "seeds" in data:
+            raise InputError("num_obs and seeds of simulated data belong under 'simulate'")
         block = data["simulate"]
         block["seeds"] = int(block.get("seeds", 5))
     if "num_obs" in block:
@@ -175,6 +209,8 @@ def _check_replay(replay: dict[str, Any], experiments: dict[str, Any]) -> None:
     replay["of"]["num_obs"] = wanted
     if name not in experiments:
         raise unknown("experiment", name, experiments)
+    if is_program(experiments[name]):
+        raise InputError(f"experiment {name!r} has a program of your own; replays are of models of this package")
     sizes = experiments[name]["data"].get("simulate", experiments[name]["data"]).get("num_obs", wanted)
     if missing := set(wanted) - set(sizes):
         raise InputError(f"num_obs must be among {', '.join(map(str, sizes))} of {name!r}, got {min(missing)}")

@@ -58,7 +58,7 @@ class Joint(NamedTuple):
     """A program with its settings bound: hashable, so that jitted functions take it as a static argument.
 
     ``shared`` names every latent with a normal factor of its own in all families, sorted: the shared latents and those
-    of ``edge``.
+    of ``edge``. ``row_shape`` is the shape of a row of x.
     """
 
     program: Callable[..., Array]
@@ -67,6 +67,7 @@ class Joint(NamedTuple):
     local: tuple[str, ...]
     edge: tuple[str, ...] = ()
     lead: int = 0
+    row_shape: tuple[int, ...] = ()
 
     def num_obs(self, x: Array) -> int:
         """Return the number of local latents that the data set ``x`` has."""
@@ -139,7 +140,7 @@ def latent_layouts(joint: Joint, num_obs: int) -> Mapping[str, SiteLayout]:
                 shape = biject_to(site["fn"].support).inv(site["value"]).shape
                 layouts[name] = SiteLayout(plates, site["fn"].event_dim, site["fn"].support, shape)
 
-    jax.eval_shape(visit, jax.ShapeDtypeStruct((joint.lead + num_obs,), float))
+    jax.eval_shape(visit, jax.ShapeDtypeStruct((joint.lead + num_obs, *joint.row_shape), float))
     return layouts
 
 

@@ -6,6 +6,7 @@ For the certified F-VI optimum this is the approximation gap of the mean-field f
 evidence is that of an improper prior: it is defined, and the difference is a KL divergence all the same.
 """
 
+from collections.abc import Callable
 from math import log, pi
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from arviz_stats.base import array_stats
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from avigap.core import Joint, MeanField, latent_shapes, log_joint, log_rows
@@ -104,22 +106,40 @@ def _trapezoid_evidence(joint: Joint, x: Array, q: MeanField, step: float, fine:
     return float(jax.scipy.special.logsumexp(values) + jnp.log(spacing))
 
 
+class Importance(NamedTuple):
+    """Importance sampling from q: Pareto's k of the weights, log evidence in nats and its standard error."""
+
+    pareto_k: float
+    log_evidence: float
+    error: float
+
+
 def pareto_k(joint: Joint, x: Array, q: MeanField, key: PRNGKeyArray, num_draws: int = NUM_DRAWS) -> float:
-    """Return the Pareto shape k of the importance weights p / q: above 0.7, q does not stand in for the posterior.
+    """Return the Pareto shape k of the importance weights p / q: above 0.7, q does not stand in for the posterior."""
+    flat, restore = ravel_pytree(q.loc)
+    factors = jnp.stack([flat, jnp.log(ravel_pytree(q.scale)[0])])
+    return importance(lambda latents: log_joint(joint, x, restore(latents)), factors, key, num_draws).pareto_k
+
+
+def importance(
+    log_density: Callable[[Array], Array], q: Array | np.ndarray, key: PRNGKeyArray, num_draws: int = NUM_DRAWS
+) -> Importance:
+    """Return what the importance weights of draws from q say; q (2, L) holds loc and log scale of every element.
 
     Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling, in ArviZ's implementation.
     """
-    names = sorted(q.loc)
-    keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
+    loc, log_scale = jnp.asarray(q)
 
     @jax.jit
     def log_weight(index: Array) -> Float[Array, ""]:
-        noise = {s: jax.random.normal(jax.random.fold_in(keys[s], index), q.loc[s].shape) for s in names}
-        latents = {s: q.loc[s] + q.scale[s] * noise[s] for s in names}
-        terms = (jnp.sum(jnp.log(q.scale[s]) + noise[s] ** 2 / 2) for s in names)
-        return log_joint(joint, x, latents) + sum(terms, jnp.zeros(()))
+        noise = jax.random.normal(jax.random.fold_in(key, index), loc.shape)
+        log_q = -jnp.sum(log_scale + noise**2 / 2) - len(loc) * log(2 * pi) / 2
+        return log_density(loc + jnp.exp(log_scale) * noise) - log_q
 
     ratios = np.asarray(jax.lax.map(log_weight, jnp.arange(num_draws)))
     if not np.isfinite(ratios).all():
-        return float("inf")
-    return float(array_stats.psislw(-ratios[None], axis=[-2, -1])[1])  # it takes log likelihoods, minus log weights
+        return Importance(float("inf"), float("nan"), float("nan"))
+    k = float(array_stats.psislw(-ratios[None], axis=[-2, -1])[1])  # it takes log likelihoods, minus log weights
+    weights = np.exp(ratios - ratios.max())
+    relative = float(weights.std(ddof=1) / weights.mean()) / num_draws**0.5
+    return Importance(k, float(np.log(weights.mean()) + ratios.max()), relative)

@@ -22,6 +22,9 @@ WRITERS = {
     "fvi": "fit_fvi.py",
     "avi": "fit_avi.py",
     "replay": "replay.py",
+    "samples": "prepare_data.py",
+    "factorized": "fit_program_fvi.py",
+    "ladder": "fit_ladder.py",
 }
 """Kinds of files, and the scripts that write them."""
 

@@ -31,7 +31,7 @@ def bandwidth(joint: Joint) -> int | None:
     widths = []
     for num_obs in (8, 13):
         random = np.random.default_rng(num_obs)
-        x = jnp.asarray(random.standard_normal(joint.lead + num_obs))
+        x = jnp.asarray(random.standard_normal((joint.lead + num_obs, *joint.row_shape)))
         shapes = latent_shapes(joint, num_obs)
         at = {site: jnp.asarray(0.5 * random.standard_normal(shape)) for site, shape in shapes.items()}
         dense = np.asarray(jax.jit(jax.hessian(partial(_log_joint_of_local, joint, x, at)))(at[joint.local[0]]))

@@ -1,5 +1,6 @@
 """Tables of results: CSV files with a header and at least one row."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def read_columns(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a CSV file, or the variables of a netCDF file, by name.
 
+    Columns ``y[0]``, ``y[1]``, .. of a CSV file are those of a matrix ``y`` (N, K).
+
     Raises
     ------
     InputError
@@ -39,7 +42,7 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
     check_input(path)
     if path.suffix == ".csv":
         table = read_table(path)
-        columns = {str(name): table[name].to_numpy() for name in table}
+        columns = _with_matrices({str(name): table[name].to_numpy() for name in table}, path)
     else:
         try:
             with xr.open_dataset(path) as file:
@@ -54,3 +57,19 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
         if column.dtype.kind == "f" and not np.isfinite(column).all():
             raise InputError(f"column {name!r} of {path} lacks a value, or has one that is not finite")
     return columns
+
+
+def _with_matrices(columns: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """Join columns whose names end in numbers in brackets."""
+    found: dict[str, np.ndarray] = {}
+    parts: dict[str, dict[int, np.ndarray]] = {}
+    for name, column in columns.items():
+        if (match := re.fullmatch(r"(.+)\[(\d+)\]", name)) is None:
+            found[name] = column
+        else:
+            parts.setdefault(match[1], {})[int(match[2])] = column
+    for name, own in parts.items():
+        if set(own) != set(range(len(own))) or name in found:
+            raise InputError(f"{path} must have columns {name}[0], {name}[1], .. without a gap, and no other {name!r}")
+        found[name] = np.stack([own[index] for index in range(len(own))], axis=1)
+    return found

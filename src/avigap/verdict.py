@@ -1,7 +1,12 @@
 """What was found about a program, as values and in words."""
 
+import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from avigap.errors import InputError
+from avigap.files import check_input
+from avigap.program import indexed
 from avigap.rules import Attainable
 
 RARE = 0.05
@@ -62,6 +67,13 @@ class Verdict(NamedTuple):
     probes: int
     error_probability: float
 
+    @property
+    def local_names(self) -> list[str]:
+        """Names of the local latents for any N: the stem of a series of sites of which there is one for each row."""
+        series = indexed(dict.fromkeys(self.local))
+        numbered = {name for names in series.values() for name in names}
+        return [*series, *(name for name in self.local if name not in numbered)]
+
 
 def answer(verdict: Verdict) -> str:
     """Return a verdict as a short plain answer."""
@@ -96,3 +108,18 @@ def _inputs(verdict: Verdict) -> str:
     parts += [f"all rows of the same {verdict.group!r}"] if verdict.group else []
     parts += ["n itself"] if verdict.needs_index else []
     return ", ".join(parts) or "none"
+
+
+def read_verdict(path: Path) -> Verdict:
+    """Return the verdict that ``scripts/check_condition.py`` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is not one of these.
+    """
+    check_input(path)
+    try:
+        return Verdict(**json.loads(path.read_text(encoding="utf-8")))
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
+        raise InputError(f"{path} is not a verdict that check_condition.py wrote") from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from avigap.config import check_config, check_repeated_keys
+from avigap.config import check_config, check_repeated_keys, is_program
 from avigap.errors import InputError
 from avigap.sources import imported_files
 
@@ -16,7 +16,9 @@ try:
 except InputError as error:
     raise WorkflowError(f"configuration: {error}") from None
 
-EXPERIMENTS, REPLAYS = config["experiments"], config["replays"]
+EXPERIMENTS = {name: entry for name, entry in config["experiments"].items() if not is_program(entry)}
+PROGRAMS = {name: entry for name, entry in config["experiments"].items() if is_program(entry)}
+REPLAYS = config["replays"]
 PREFIX = "" if config["root"] == "." else f"{config['root']}/"
 RESULTS, FIGURES, LOGS, BENCHMARKS = (PREFIX + name for name in ("results", "figures", "logs", "benchmarks"))
 
