@@ -114,7 +114,7 @@ BAD = [
     ("experiments", [], "experiments must be a mapping of names to values, got []"),
     ("experiments", None, "experiments must be a mapping of names to values, got None"),
     ("experiments.linear", "x", "experiments.linear must be a mapping of names to values, got 'x'"),
-    ("experiments.linear", {"model": "linear"}, "experiments.linear lacks 'data', 'families'"),
+    ("experiments.linear", {"model": "linear"}, "experiments.linear lacks 'data'"),
     (f"{LINEAR}.family", {}, "experiments.linear: unknown key 'family'; allowed: data, families, fit, model, settings"),
     (
         f"{LINEAR}.model",

@@ -78,7 +78,7 @@ def climb(
     ascent: Ascent,
     start: np.ndarray,
     basis: Callable[[np.ndarray], Basis],
-    max_steps: int = 500,
+    max_steps: int = 150,
     tolerance: float = TOLERANCE,
     enough: float = 0.0,
 ) -> Reached:

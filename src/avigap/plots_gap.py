@@ -1,7 +1,7 @@
 """Figures from the rows of ``gap.csv`` alone: the gap against N and against width."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,14 @@ def experiment_title(name: str, table: pd.DataFrame, size: str = "per N") -> str
     return f"{name}\n{data} {size}"
 
 
+def program_title(name: str, table: pd.DataFrame) -> str:
+    """Return a program's name and how many data sets it has of each size, at most."""
+    seeds = int(table.num_seeds.max())
+    return f"{name}\n{seeds} data set{'s' * (seeds > 1)} per N{', at most' * (seeds > 1)}"
+
+
 @styled
-def gap_versus_n(rows: pd.DataFrame) -> Figure:
+def gap_versus_n(rows: pd.DataFrame, title: Callable[[str, pd.DataFrame], str] = experiment_title) -> Figure:
     """Draw the gap per observation against N, a panel for each experiment and a line for each family."""
     table, looks = summarise(rows), family_looks(rows)
     names = list(table.experiment.unique())
@@ -63,7 +69,7 @@ def gap_versus_n(rows: pd.DataFrame) -> Figure:
             ax.plot([], [], look.marker, color=look.color, label=family)
         size_axis(ax, sorted(own.num_obs.unique()))
         _shade_error(ax, own)
-        ax.set_title(experiment_title(name, own))
+        ax.set_title(title(name, own))
         if families:
             beside = len(families) > MAX_INSIDE
             ax.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "best"}))

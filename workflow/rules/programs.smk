@@ -37,6 +37,8 @@ rule check_condition:
         f"{RESULTS}/{{program}}/verdict.json",
     log:
         f"{LOGS}/check_condition/{{program}}.log",
+    benchmark:
+        f"{BENCHMARKS}/check_condition/{{program}}.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
@@ -61,6 +63,8 @@ rule prepare_data:
         f"{RESULTS}/{{program}}/data.nc",
     log:
         f"{LOGS}/prepare_data/{{program}}.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_data/{{program}}.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
@@ -131,6 +135,8 @@ rule recommend:
         f"{RESULTS}/{{program}}/recommendation.txt",
     log:
         f"{LOGS}/recommend/{{program}}.log",
+    benchmark:
+        f"{BENCHMARKS}/recommend/{{program}}.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
@@ -153,6 +159,8 @@ rule summarise_programs:
         table=f"{RESULTS}/programs.md",
     log:
         f"{LOGS}/summarise_programs.log",
+    benchmark:
+        f"{BENCHMARKS}/summarise_programs.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
@@ -166,13 +174,15 @@ rule summarise_programs:
 
 rule plot_program_gaps:
     input:
-        script="scripts/plot_gap_versus_n.py",
-        package=package_files("plot_gap_versus_n"),
+        script="scripts/plot_program_gaps.py",
+        package=package_files("plot_program_gaps"),
         gap=f"{RESULTS}/programs.csv",
     output:
         multiext(f"{FIGURES}/program_gaps", ".pdf", ".png"),
     log:
         f"{LOGS}/plot_program_gaps.log",
+    benchmark:
+        f"{BENCHMARKS}/plot_program_gaps.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
@@ -182,13 +192,15 @@ rule plot_program_gaps:
 
 rule plot_program_parts:
     input:
-        script="scripts/plot_gap_decomposition.py",
-        package=package_files("plot_gap_decomposition"),
+        script="scripts/plot_program_parts.py",
+        package=package_files("plot_program_parts"),
         parts=f"{RESULTS}/program_parts.csv",
     output:
         multiext(f"{FIGURES}/program_parts", ".pdf", ".png"),
     log:
         f"{LOGS}/plot_program_parts.log",
+    benchmark:
+        f"{BENCHMARKS}/plot_program_parts.tsv"
     conda:
         "../../envs/avigap.yaml"
     threads: 1
