@@ -26,7 +26,7 @@ unexport PYTHONPATH
 SNAKEMAKE := PATH="$$(pwd)/$(VENV)/bin:$$PATH" snakemake
 
 .DEFAULT_GOAL := help
-.PHONY: help figures zoo smoke test coverage lint format bench lock docs-figures clean FORCE
+.PHONY: help figures zoo smoke test coverage lint format bench lock docs-figures docs-zoo clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -74,6 +74,9 @@ bench: $(STAMP) ## times and memory, as ratios to NumPyro's own SVI
 docs-figures: $(STAMP) ## copy the pictures of the README from figures/, and the ledger, into docs/
 	$(PY) scripts/docs_figures.py $(ARGS)
 	cp results/ledger.csv docs/ledger.csv
+
+docs-zoo: $(STAMP) ## copy table and figure of `make zoo` into README and docs/
+	$(PY) scripts/docs_zoo.py
 
 # Pins that still fit pyproject.toml stay; `make lock ARGS=--upgrade` takes the newest of everything,
 # `make lock ARGS='--upgrade-package jax'` of one package.

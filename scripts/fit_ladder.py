@@ -1,5 +1,6 @@
 """Fit a ladder of inference functions to every data set of a NumPyro program; one JSON line each on standard output."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +34,7 @@ def main() -> None:
     for each, (optimum, stats) in zip(samples, read_factorized(args.fvi, samples), strict=True):
         nodes = each.nodes(verdict.local_names)
         found = fit_ladder(
-            *(nodes, optimum, verdict, families, lambda name: cli.named_key(args.seed, each.name, name), settings),  # noqa: B023
+            *(nodes, optimum, verdict, families, partial(cli.named_key, args.seed, each.name), settings),
         )
         for name, fit in found.items():
             seed = float("nan") if each.seed is None else each.seed

@@ -150,6 +150,7 @@ def test_every_script_of_the_chain_has_a_rule(project):
         "unlock",
         "bench",
         "docs_figures",
+        "docs_zoo",
         "reference_posterior",
         "start_seeds",
         "merge_replays",

@@ -122,7 +122,7 @@ class _Columns:
         for unit in kind.units:
             position = self.target.places.units[unit]
             found.append(table.get(((position[0][0], position[0][1] + offset), *position[1:])))
-        width = max((len(row) for row in found if row), default=0)
+        width = max(map(len, table.values()))
         rows = [row if row and len(row) == width else [np.nan] * width for row in found]
         return np.array(rows).reshape(len(found), width)
 

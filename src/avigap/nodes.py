@@ -108,18 +108,14 @@ class Nodes:
             return [Rule(*tensor_rule(size, self.dimension)) for size in sizes]
         return [sobol(self.dimension, 1000 + self.seed + scramble) for scramble in range(NUM_SCRAMBLES)]
 
-    @cached_property
-    def _blocks(self) -> Callable[[Rule], tuple[Array, Array]]:
+    def blocks(self, rule: Rule) -> tuple[Float[Array, "B m D"], Float[Array, "B m"]]:
+        """Return points and weights of a rule in B blocks, of which one is held in memory at a time."""
         size = max(1, BLOCK // max(1, self.target.size))
-
-        def split(rule: Rule) -> tuple[Array, Array]:
-            number = -(-len(rule.weights) // size)
-            own = -(-len(rule.weights) // number)
-            padding = number * own - len(rule.weights)
-            points = np.pad(rule.points, ((0, padding), (0, 0))).reshape(number, own, -1)
-            return jnp.asarray(points), jnp.asarray(np.pad(rule.weights, (0, padding)).reshape(number, own))
-
-        return split
+        number = -(-len(rule.weights) // size)
+        own = -(-len(rule.weights) // number)
+        padding = number * own - len(rule.weights)
+        points = np.pad(rule.points, ((0, padding), (0, 0))).reshape(number, own, -1)
+        return jnp.asarray(points), jnp.asarray(np.pad(rule.weights, (0, padding)).reshape(number, own))
 
     def value(self, q: Float[Array, "2 L"], points: Array, weights: Array) -> Float[Array, ""]:
         """Return the part of the ELBO in nats that a block of points (M, D) gives, without the entropy."""
@@ -129,7 +125,7 @@ class Nodes:
 
     def elbo(self, q: Float[np.ndarray, "2 L"], rule: Rule | None = None) -> float:
         """Return the ELBO in nats by a rule, that of the fits by default."""
-        return float(self._elbo(jnp.asarray(q), *self._blocks(rule or self.rule)))
+        return float(self._elbo(jnp.asarray(q), *self.blocks(rule or self.rule)))
 
     @cached_property
     def _elbo(self) -> Callable[..., Array]:
@@ -149,7 +145,7 @@ class Ascent:
     """Minus the ELBO as a function of flat parameters, for minimisers: value with gradient, and Hessian products."""
 
     def __init__(self, nodes: Nodes, q_of: Callable[[Array], Float[Array, "2 L"]]) -> None:
-        blocks = nodes._blocks(nodes.rule)
+        blocks = nodes.blocks(nodes.rule)
 
         def part(params: Array, points: Array, weights: Array) -> Array:
             return -nodes.value(q_of(params), points, weights)

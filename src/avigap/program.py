@@ -56,7 +56,7 @@ class Program(NamedTuple):
     @property
     def num_rows(self) -> int | None:
         """Number of rows of the data; None without data."""
-        return _num_rows(self.columns)
+        return count_rows(self.columns)
 
     @property
     def simulates(self) -> bool:
@@ -92,7 +92,7 @@ class Program(NamedTuple):
 
 def arguments_for(settings: Mapping[str, Any], columns: Data, asks: bool, num_obs: int | None) -> dict[str, Any]:
     """Return settings, the first rows of every column, and ``num_obs`` if it is asked for."""
-    rows, first = _num_rows(columns), dict(columns)
+    rows, first = count_rows(columns), dict(columns)
     if rows is not None and num_obs is not None and num_obs < rows:
         first = {n: c[: num_obs + len(c) - rows] if np.ndim(c) and len(c) >= rows else c for n, c in columns.items()}
         rows = num_obs
@@ -100,7 +100,7 @@ def arguments_for(settings: Mapping[str, Any], columns: Data, asks: bool, num_ob
     return {**settings, **first, **number}
 
 
-def _num_rows(columns: Data) -> int | None:
+def count_rows(columns: Data) -> int | None:
     """Return the length that most columns have; those of a series may have a few rows more, those of groups fewer."""
     lengths = [len(column) for column in columns.values() if np.ndim(column)]
     return max(lengths, key=lambda length: (lengths.count(length), length), default=None)

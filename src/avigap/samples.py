@@ -17,7 +17,7 @@ from avigap.errors import InputError
 from avigap.files import read_tree, reading, write_tree
 from avigap.loading import load_program
 from avigap.nodes import Nodes
-from avigap.program import Program
+from avigap.program import count_rows
 from avigap.target import Target
 from avigap.verdict import Verdict
 
@@ -34,9 +34,16 @@ class Sample(NamedTuple):
 
     @property
     def num_obs(self) -> int:
-        """Number of rows N."""
-        number = Program(print, {}, self.columns, {}, False).num_rows
-        assert number is not None
+        """Number of rows N.
+
+        Raises
+        ------
+        InputError
+            If no column has rows.
+        """
+        number = count_rows(self.columns)
+        if number is None:
+            raise InputError("the data have no column with rows")
         return number
 
     @property

@@ -94,9 +94,11 @@ rule fit_program_fvi:
     conda:
         "../../envs/avigap.yaml"
     threads: 1
+    params:
+        starts=lambda w: PROGRAMS[w.program]["fit"].get("starts", 3),
     shell:
         "NPROC={threads} python {input.script:q} --data {input.data:q} --verdict {input.verdict:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --starts {params.starts} --output {output:q} > {log:q} 2>&1"
 
 
 rule fit_ladder:
