@@ -228,7 +228,7 @@ def test_the_program_of_the_command_line(tmp_path):
     assert done.code == 0, done.err
     verdict = json.loads((tmp_path / "v.json").read_text())
     assert (verdict["attainable"], verdict["covariates"]) == ("yes", ["sigma"])
-    assert "Inputs: x_n, sigma_n." in done.out and "lookup table" in done.out
+    assert "Inputs: y_n, sigma_n." in done.out and "lookup table" in done.out
 
 
 @pytest.mark.parametrize("name", ["hmm", "sum_to_zero", "mixture", "saw"])

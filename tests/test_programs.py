@@ -20,7 +20,9 @@ from avigap.verdict import Verdict
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 EXAMPLE = {"model": "examples/rats.py:program", "data": {"file": "examples/rats.csv"}}
-YES = Verdict("yes", True, [0], [], False, None, [], [], "simple_hierarchical", "", None, ["z"], ["theta"], 256, 1e-6)
+YES = Verdict(
+    "yes", True, [0], [], False, None, [], [], "simple_hierarchical", "", None, ["z"], ["theta"], ["x"], 256, 1e-6
+)
 
 
 def checked(**experiment):
@@ -123,16 +125,23 @@ def test_recommendation():
     assert chosen(table) == "linear"
     stats = {"is_certified": 0, "evidence": "best found: 4 of 4 climbs"}
     text = recommendation(YES, stats, table, parts)
-    assert text.startswith("Amortize: a function of x_n")
+    assert text.startswith("Amortize: a function of x_n, with")
     assert "'linear', 100 parameters, on y_n, t_n costs 0.002 nats per observation at N = 50" in text
     assert "fewer from N = 26 on" in text
     assert "so a gap is to the best q known" in text
     assert "0.30 for F-VI, which stands in for the posterior, and 0.50" in text
     assert "\n" not in text
     costly = recommendation(YES._replace(attainable="no", attainable_here=False), stats, summary(a=0.5, b=0.3), parts)
-    assert costly.startswith("Amortize only if the cost is worth it: no function of a fixed number of rows")
+    assert costly.startswith("Do not amortize with any function tried: no function of a fixed number of rows")
     assert "'b'" in costly
-    assert pays_from(pd.Series({"num_params": 8, "num_params_fvi": 40, "num_obs": 10})) == 3
+    assert recommendation(YES, stats, summary(a=0.05), parts).startswith("Amortize only if the cost is worth it")
+    many = summary(a=0.5, b=0.3, c=0.001)
+    assert recommendation(YES, stats, many, parts).startswith("Amortize from N = 251 on, not before")
+    fixed = many.assign(num_params_fvi=8)
+    assert pays_from(fixed, 100) is None
+    assert "their number does not grow with N" in recommendation(YES, stats, fixed, parts)
+    assert pays_from(many[many.num_obs == 50], 8) == 3
+    assert pays_from(many, 8) == 3
 
 
 def test_distance_to_a_reference():

@@ -56,9 +56,9 @@ def _bound(
     unset = [n for n in names if parameters[n].default is None or parameters[n].default is Parameter.empty]
     open_ = [n for n in unset if n not in fixed and n != NUM_OBS]
     free = fixed | dict.fromkeys(open_)
-    observed: dict[str, Where | None] = dict(_given_observations(function, free, list(columns)))
-    blind = free | dict.fromkeys(name for name, where in observed.items() if where == ())
     try:
+        observed: dict[str, Where | None] = dict(_given_observations(function, free, list(columns)))
+        blind = free | dict.fromkeys(name for name, where in observed.items() if where == ())
         trace, returned = run_program(function, blind, jax.random.key(0))
     except InputError as error:
         required = [n for n in open_ if parameters[n].default is Parameter.empty]

@@ -235,6 +235,7 @@ def _verdict(found: Found, view: View | None, coupled: list[dict[str, Any]], exa
         twin=example,
         local=list(view.places.local) if view else [],
         shared=list(view.places.shared) if view else [],
+        observed=list(view.observed) if view else [],
         probes=probes,
         error_probability=(1 - RARE) ** probes,
     )

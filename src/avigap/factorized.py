@@ -33,7 +33,8 @@ class Factorized(NamedTuple):
     Attributes
     ----------
     q : (2, L) loc and log scale of every element
-    elbo, residual, status, trace : of the climb that ended best, in nats
+    elbo : by rules that no fit has seen, in nats
+    residual, status, trace : of the climb that ended best
     is_certified : whether nothing is better
     evidence : why, in a sentence
     starts : ELBO that each start ended at, best first
@@ -67,8 +68,28 @@ def fit_target(nodes: Nodes, starts: int = 3, seed: int = 0) -> Factorized:
     """
     require_float64()
     began = time.perf_counter()
-    size = nodes.target.size
+    points, searched = _starts(nodes, starts, seed)
     ascent = nodes.ascent(lambda params: params.reshape(2, -1))
+    ends = [climb(ascent, point, _steps) for own in points.values() for point in own]
+    best = max(ends, key=lambda end: np.nan_to_num(end.elbo, nan=-np.inf))
+    is_certified, evidence = _evidence(nodes, searched, ends, best, list(points))
+    q = best.params.reshape(2, -1)
+    return Factorized(
+        q=q,
+        elbo=nodes.fresh_elbo(q),
+        residual=best.residual,
+        status=best.status,
+        trace=best.trace,
+        is_certified=is_certified,
+        evidence=evidence,
+        starts=sorted((end.elbo for end in ends), reverse=True),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _starts(nodes: Nodes, starts: int, seed: int) -> tuple[dict[str, list[np.ndarray]], tuple[np.ndarray, str] | None]:
+    """Return start parameters by what they are, and the end of the exhaustive search with its evidence, if any."""
+    size = nodes.target.size
     plain = np.concatenate([np.zeros(size), np.full(size, START_LOG_SCALE)])
     points, searched = {"a plain start": [plain]}, _searched(nodes)
     if searched is not None:
@@ -76,9 +97,14 @@ def fit_target(nodes: Nodes, starts: int = 3, seed: int = 0) -> Factorized:
     elif nodes.estimator != "quadratic":
         draws = [np.concatenate([nodes.target.draw_prior(seed + s), plain[size:]]) for s in range(starts)]
         points["draws of the program"] = draws
-    ends = [climb(ascent, point, _steps) for own in points.values() for point in own]
-    best = max(ends, key=lambda end: np.nan_to_num(end.elbo, nan=-np.inf))
-    is_certified, evidence = False, _agreement(ends, best, " and ".join(points))
+    return points, searched
+
+
+def _evidence(
+    nodes: Nodes, searched: tuple[np.ndarray, str] | None, ends: list[Reached], best: Reached, starts: list[str]
+) -> tuple[bool, str]:
+    """Return whether an optimum is certified, and why."""
+    is_certified, evidence = False, _agreement(ends, best, " and ".join(starts))
     if nodes.estimator == "quadratic":
         is_certified, evidence = (
             True,
@@ -86,10 +112,9 @@ def fit_target(nodes: Nodes, starts: int = 3, seed: int = 0) -> Factorized:
         )
     elif searched is not None and _is_near(searched[0], best.params):
         is_certified, evidence = True, f"certified: {searched[1]}; climbed on by a finer rule"
-    return Factorized(
-        *(best.params.reshape(2, -1), best.elbo, best.residual, best.status, best.trace, is_certified, evidence),
-        *(sorted((end.elbo for end in ends), reverse=True), time.perf_counter() - began),
-    )
+    if best.status != "converged":
+        return False, f"not converged (residual {best.residual:.1e} nats): {evidence}"
+    return is_certified, evidence
 
 
 def _steps(params: np.ndarray) -> np.ndarray:

@@ -138,7 +138,9 @@ class _Columns:
         weights = needs[kind.units].astype(float)
         count = weights.sum(axis=1, keepdims=True)
         means = weights @ np.concatenate([matrix, products], axis=1) / np.maximum(count, 1.0)
-        names = ["number of rows", *(f"mean {n}" for n in range(means.shape[1]))]
+        each = [label for name in like for label in _labels(name, self._matrix(name).shape[1])]
+        both = [f"mean {each[i]} {each[j]}" for i, j in zip(*pair, strict=True)]
+        names = ["number of rows", *(f"mean {name}" for name in each), *both]
         return [*parts, *zip(names, np.split(np.concatenate([count, means], axis=1), len(names), axis=1), strict=True)]
 
     def _is_membership(self, name: str, kind: Kind, needs: np.ndarray) -> bool:
@@ -155,6 +157,10 @@ class _Columns:
     def _matrix(self, name: str) -> np.ndarray:
         table = self.tables[name]
         return np.array([table[self.rows[row]] for row in _observed_rows(self.target)])
+
+
+def _labels(name: str, width: int) -> list[str]:
+    return [name] if width == 1 else [f"{name}[{index}]" for index in range(width)]
 
 
 def _observed_rows(target: Target) -> list[int]:

@@ -127,6 +127,11 @@ class Nodes:
         """Return the ELBO in nats by a rule, that of the fits by default."""
         return float(self._elbo(jnp.asarray(q), *self.blocks(rule or self.rule)))
 
+    def fresh_elbo(self, q: Float[np.ndarray, "2 L"]) -> float:
+        """Return the ELBO in nats by rules that no fit has seen: the finest, or the mean over scrambles."""
+        values = [self.elbo(q, rule) for rule in self.fresh_rules()]
+        return float(np.mean(values)) if self.estimator == "monte_carlo" else values[-1]
+
     @cached_property
     def _elbo(self) -> Callable[..., Array]:
         @jax.jit

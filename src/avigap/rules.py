@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from avigap.exchange import agree, exchangeable_pairs, have_equal_fixed, pairs_of
+from avigap.names import rows_named
 from avigap.needs import (
     MAX_OFFSETS,
     direct_offsets,
@@ -95,7 +96,7 @@ def in_one_plate(view: View, bounded: bool) -> Found | None:
     if not bounded and not _is_common(view):
         return None
     offsets = direct if bounded else (0,)
-    named = _named(offsets, covariates)
+    named = _named(view, offsets, covariates)
     reason = f"no two z_n are coupled, but positions with equal {named} differ: n itself is needed"
     edges = edges_of(view, offsets, covariates)
     return Found("wider_input", True, offsets, covariates, True, None, edges, "index", reason)
@@ -112,17 +113,15 @@ def _least(view: View, offsets: tuple[int, ...], covariates: tuple[str, ...], bo
         covariates = fewer_names if varies and window_suffices(view, offsets, fewer_names) else covariates
     plain = set(offsets) <= {0} and all(set(window_of(view, name)) <= {0} for name in covariates)
     common = "" if bounded else "; what all data have in common enters the parameters of the function"
-    reason = (
-        f"no two z_n are coupled, and positions with equal {_named(offsets, covariates)} have equal factors{common}"
-    )
+    named = _named(view, offsets, covariates)
+    reason = f"no two z_n are coupled, and positions with equal {named} have equal factors{common}"
     rule = "simple_hierarchical" if plain else "window"
     edges = edges_of(view, offsets, covariates)
     return Found("yes" if plain else "wider_input", True, offsets, covariates, False, None, edges, rule, reason)
 
 
-def _named(offsets: Sequence[int], covariates: Sequence[str]) -> str:
-    rows = [f"x_(n{offset:+d})" if offset else "x_n" for offset in offsets]
-    return ", ".join([*rows, *(f"{name}_n" for name in covariates)]) or "nothing"
+def _named(view: View, offsets: Sequence[int], covariates: Sequence[str]) -> str:
+    return ", ".join(rows_named(view.observed, offsets, covariates)) or "nothing"
 
 
 def _is_common(view: View) -> bool:

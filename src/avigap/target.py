@@ -21,7 +21,7 @@ from avigap.errors import InputError
 from avigap.positions import Places, places_of
 from avigap.program import Program, run_program
 from avigap.sites import sites_of
-from avigap.tracing import WholePlates, log_probs
+from avigap.tracing import WholePlates, is_latent, log_probs
 
 
 class Kind(NamedTuple):
@@ -52,7 +52,7 @@ class Target:
     Raises
     ------
     InputError
-        If the program does not run, observations are not given, or a latent is discrete.
+        If the program does not run, observations are not given or outside their support, or a latent is discrete.
     """
 
     def __init__(self, program: Program, local: Sequence[str] = ()) -> None:
@@ -64,6 +64,7 @@ class Target:
         sites = sites_of(program, self.arguments)
         if discrete := [name for name, site in sites.latent.items() if site.discrete]:
             raise InputError(f"discrete latents ({', '.join(discrete)}): sum them out, as with MixtureSameFamily")
+        _check_support(program, self.arguments)
         self.places: Places = places_of(program, self.arguments, sites, None, sites, local or program.local)
         self.shapes = {name: sites.latent[name].shape for name in sorted(sites.latent)}
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -123,3 +124,14 @@ class Target:
         trace, _ = run_program(self.program.function, self.arguments, jax.random.key(seed))
         values = {name: biject_to(trace[name]["fn"].support).inv(trace[name]["value"]) for name in self.shapes}
         return np.asarray(ravel_pytree(values)[0])
+
+
+def _check_support(program: Program, arguments: Mapping[str, Any]) -> None:
+    """Raise if an observed value lies outside the support of its distribution, where the log joint is not finite."""
+    for name, site in run_program(program.function, arguments, jax.random.key(0))[0].items():
+        if site["type"] == "sample" and not is_latent(site):
+            inside = np.asarray(site["fn"].support(site["value"]))
+            if not inside.all():
+                number = int(np.flatnonzero(~inside.ravel())[0])
+                kind = type(site["fn"]).__name__
+                raise InputError(f"value {number} (from 0) observed at site {name!r} is outside the support of {kind}")

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from avigap.errors import InputError
 from avigap.files import check_input
+from avigap.names import rows_named
 from avigap.program import indexed
 from avigap.rules import Attainable
 
@@ -47,6 +48,8 @@ class Verdict(NamedTuple):
         Two positions of one data set with equal inputs whose optimal factors differ, with both factors.
     local, shared
         Names of the latent sites.
+    observed
+        Names of the observations, whose rows are x_n.
     probes, error_probability
         Number of random points, and the probability that a dependence which shows at 5 % of such points was missed.
     """
@@ -64,6 +67,7 @@ class Verdict(NamedTuple):
     twin: dict[str, Any] | None
     local: list[str]
     shared: list[str]
+    observed: list[str]
     probes: int
     error_probability: float
 
@@ -103,8 +107,7 @@ def answer(verdict: Verdict) -> str:
 
 
 def _inputs(verdict: Verdict) -> str:
-    rows = [f"x_(n{offset:+d})" if offset else "x_n" for offset in verdict.inputs]
-    parts = [*rows, *(f"{name}_n" for name in verdict.covariates)]
+    parts = rows_named(verdict.observed, verdict.inputs, verdict.covariates)
     parts += [f"all rows of the same {verdict.group!r}"] if verdict.group else []
     parts += ["n itself"] if verdict.needs_index else []
     return ", ".join(parts) or "none"
