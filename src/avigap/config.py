@@ -181,8 +181,8 @@ def _check_data(data: dict[str, Any], folder: Path) -> list[int]:
             raise InputError(f"data file {data['file']!r} does not exist, or is not a file")
         block = data
     else:
-        if "num_obs" in data or "seeds" in data:
-            raise InputError("num_obs and seeds of simulated data belong under 'simulate'")
+        if misplaced := [name for name in ("num_obs", "seeds") if name in data]:
+            raise InputError(f"{misplaced[0]} of simulated data belongs under 'simulate'")
         block = data["simulate"]
         block["seeds"] = int(block.get("seeds", 5))
     if "num_obs" in block:

@@ -66,6 +66,7 @@ SHOWN = sorted(
 wildcard_constraints:
     experiment=any_of(EXPERIMENTS),
     family=any_of({family for entry in EXPERIMENTS.values() for family in entry["families"]}),
+    program=any_of(PROGRAMS),
 
 
 def is_linear_window(family):
@@ -95,3 +96,18 @@ def of_part(wildcards):
 def replayed(wildcards):
     """Experiment whose data a replay takes."""
     return REPLAYS[wildcards.replay]["of"]["experiment"]
+
+
+def program_file(wildcards):
+    return PROGRAMS[wildcards.program]["model"].rpartition(":")[0]
+
+
+def program_data(wildcards):
+    return [path] if (path := PROGRAMS[wildcards.program]["data"].get("file")) else []
+
+
+def program_sizes(wildcards):
+    """Options for the sizes and seeds of the data sets of a program."""
+    data = PROGRAMS[wildcards.program]["data"]
+    block = data.get("simulate", data)
+    return [*(["--num-obs", *n] if (n := block.get("num_obs")) else []), "--seed", *range(block["seeds"])]

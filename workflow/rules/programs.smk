@@ -8,25 +8,6 @@ PROGRAM_FILES = (
 )
 
 
-wildcard_constraints:
-    program=any_of(PROGRAMS),
-
-
-def program_file(wildcards):
-    return PROGRAMS[wildcards.program]["model"].rpartition(":")[0]
-
-
-def program_data(wildcards):
-    return [path] if (path := PROGRAMS[wildcards.program]["data"].get("file")) else []
-
-
-def program_sizes(wildcards):
-    """Options for the sizes and seeds of the data sets of a program."""
-    data = PROGRAMS[wildcards.program]["data"]
-    block = data.get("simulate", data)
-    return [*(["--num-obs", *n] if (n := block.get("num_obs")) else []), "--seed", *range(block["seeds"])]
-
-
 rule check_condition:
     input:
         script="scripts/check_condition.py",
