@@ -115,7 +115,7 @@ BAD = [
     ("experiments", None, "experiments must be a mapping of names to values, got None"),
     ("experiments.linear", "x", "experiments.linear must be a mapping of names to values, got 'x'"),
     ("experiments.linear", {"model": "linear"}, "experiments.linear lacks 'data'"),
-    (f"{LINEAR}.family", {}, "experiments.linear: unknown key 'family'; allowed: data, families, fit, local, model, reference, settings"),
+    (f"{LINEAR}.family", {}, "unknown key 'family'; allowed: data, families, fit, local, model, reference, settings"),
     (
         f"{LINEAR}.model",
         "linaer",
