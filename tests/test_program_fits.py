@@ -164,6 +164,18 @@ def test_rows_of_a_group_enter_pooled_and_close_the_gap():
     assert abs(fits["polynomial"].best.gap) < 1e-7
 
 
+def test_a_covariate_is_seen_where_it_acts():
+    """Its row before that of a position: the factor's loc is (rain_(n-1) + y_n) / 2, and position 0 is an edge."""
+    random = np.random.default_rng(1)
+    nodes, verdict = of_graph(graphs.lagged, y=random.standard_normal(12), rain=random.standard_normal(12))
+    seen = inputs_of(nodes.target, verdict)
+    assert set(seen[0].names) == {"y_n", "rain_(n-1)"}
+    assert np.flatnonzero(seen[0].edge).tolist() == [0]
+    best = fit_target(nodes)
+    fit = fit_functions(nodes, best.q, build({"kind": "polynomial"}), seen, jax.random.key(0), DEFAULTS)
+    assert abs(fit.best.gap) < 1e-9
+
+
 def test_vector_latents_have_a_function_for_each_element():
     random = np.random.default_rng(0)
     drawn = bind_program(graphs.factors, {}, {}, 12)

@@ -21,7 +21,8 @@ from avigap.verdict import Verdict
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 EXAMPLE = {"model": "examples/rats.py:program", "data": {"file": "examples/rats.csv"}}
 YES = Verdict(
-    "yes", True, [0], [], False, None, [], [], "simple_hierarchical", "", None, ["z"], ["theta"], ["x"], 256, 1e-6
+    *("yes", True, [0], [], {}, False, None, [], [], "simple_hierarchical", "", None, ["z"], ["theta"], ["x"]),
+    *(256, 1e-6),
 )
 
 

@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from avigap.adam import ONCE
 from avigap.errors import InputError
 from avigap.exchange import exchangeable_pairs
-from avigap.needs import MAX_OFFSETS, direct_offsets, largest_group, needed_covariates, needed_rows, plate_of
+from avigap.needs import MAX_OFFSETS, direct_offsets, largest_group, needed_covariates, needed_rows, plate_of, window_of
 from avigap.probes import NONZERO, ZERO
 from avigap.program import Program
 from avigap.rules import Found, in_bounded_groups, in_one_plate, in_several_plates
@@ -236,6 +236,7 @@ def _verdict(found: Found, view: View | None, coupled: list[dict[str, Any]], exa
         local=list(view.places.local) if view else [],
         shared=list(view.places.shared) if view else [],
         observed=list(view.observed) if view else [],
+        covariate_offsets={name: list(window_of(view, name)) for name in found.covariates} if view else {},
         probes=probes,
         error_probability=(1 - RARE) ** probes,
     )

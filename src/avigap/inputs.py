@@ -93,7 +93,7 @@ class _Columns:
     """Values of observations and needed covariates by the position of their row."""
 
     def __init__(self, target: Target, verdict: Verdict) -> None:
-        self.target = target
+        self.target, self.windows = target, verdict.covariate_offsets
         places, self.rows, self.tables = target.places, target.places.rows, {}
         for name, row_of in places.row_of.items():
             is_seen = name in target.program.observed or name in verdict.covariates
@@ -108,10 +108,10 @@ class _Columns:
         self.plates = next(iter(plates)) if len(plates) == 1 else ()
 
     def window(self, kind: Kind, offsets: Sequence[int]) -> list[tuple[str, np.ndarray]]:
-        """Return the rows of the observations at offsets, and the own row of the covariates."""
+        """Return the rows of the observations at offsets, and those of the covariates that the verdict names."""
         parts = []
         for name in self.tables:
-            for offset in offsets if name in self.target.program.observed else (0,):
+            for offset in offsets if name in self.target.program.observed else self.windows.get(name, (0,)):
                 label = f"{name}_(n{offset:+d})" if offset else f"{name}_n"
                 parts.append((label, self._at(name, kind, offset)))
         return parts

@@ -121,7 +121,9 @@ def _least(view: View, offsets: tuple[int, ...], covariates: tuple[str, ...], bo
 
 
 def _named(view: View, offsets: Sequence[int], covariates: Sequence[str]) -> str:
-    return ", ".join(rows_named(view.observed, offsets, covariates)) or "nothing"
+    return (
+        ", ".join(rows_named(view.observed, offsets, {name: window_of(view, name) for name in covariates})) or "nothing"
+    )
 
 
 def _is_common(view: View) -> bool:

@@ -34,6 +34,8 @@ class Verdict(NamedTuple):
         Offsets of the rows of the observations; empty if none is needed.
     covariates
         Names of those whose n-th row is needed.
+    covariate_offsets
+        Offsets of the rows of each covariate that are needed, `[0]` as a rule.
     needs_index
         Whether two positions with equal inputs and covariates, none at an edge, still differ.
     group
@@ -58,6 +60,7 @@ class Verdict(NamedTuple):
     attainable_here: bool | None
     inputs: list[int]
     covariates: list[str]
+    covariate_offsets: dict[str, list[int]]
     needs_index: bool
     group: str | None
     edges: list[Any]
@@ -107,7 +110,7 @@ def answer(verdict: Verdict) -> str:
 
 
 def _inputs(verdict: Verdict) -> str:
-    parts = rows_named(verdict.observed, verdict.inputs, verdict.covariates)
+    parts = rows_named(verdict.observed, verdict.inputs, verdict.covariate_offsets)
     parts += [f"all rows of the same {verdict.group!r}"] if verdict.group else []
     parts += ["n itself"] if verdict.needs_index else []
     return ", ".join(parts) or "none"
