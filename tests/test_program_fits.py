@@ -91,6 +91,7 @@ def test_nonlinear_optimum_is_certified_and_its_elbo_that_of_numpyro():
     )
     exact = fit_amortized(Problem(joint, x, reference.fit.q), build({"kind": "constant"}), jax.random.key(0))
     assert constant.best.gap == pytest.approx(exact.best.gap, abs=1e-4)
+    assert constant.inputs == ("nothing",)
 
 
 def yes(nodes):

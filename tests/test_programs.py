@@ -126,7 +126,7 @@ def test_recommendation():
     assert chosen(table) == "linear"
     stats = {"is_certified": 0, "evidence": "best found: 4 of 4 climbs"}
     text = recommendation(YES, stats, table, parts)
-    assert text.startswith("Amortize: a function of x_n, with")
+    assert text.startswith("Amortize: a function of x_n can reach")
     assert "'linear', 100 parameters, on y_n, t_n costs 0.002 nats per observation at N = 50" in text
     assert "fewer from N = 26 on" in text
     assert "so a gap is to the best q known" in text

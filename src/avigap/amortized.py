@@ -122,7 +122,7 @@ def fit_functions(
         plain=evaluate(nodes, optimum, ends["plain"][1]),
         num_params=number,
         num_params_shared=int(first["shared"].size),
-        inputs=_names(inputs),
+        inputs=_names(family, inputs),
         start=winner.split("_")[0],
         status=best.status,
         num_starts=len(ends),
@@ -185,7 +185,10 @@ def _each(nodes: Nodes, inputs: Sequence[Inputs]) -> list[tuple[Inputs, int]]:
     return [(own, len(kind.elements)) for own, kind in zip(inputs, nodes.target.kinds, strict=True)]
 
 
-def _names(inputs: Sequence[Inputs]) -> tuple[str, ...]:
+def _names(family: Family, inputs: Sequence[Inputs]) -> tuple[str, ...]:
+    """Return the names of what the functions see; a constant sees nothing."""
+    if family.design is not None and family.design(jnp.zeros((1, 1))).shape[-1] == 1:
+        return ("nothing",)
     return tuple(dict.fromkeys(name for own in inputs for name in own.names))
 
 

@@ -97,7 +97,8 @@ def _advice(cost: float, row: Any, since: int | None) -> str:
 def _graph(verdict: Verdict) -> str:
     own = " and ".join(f"{name}_n" for name in verdict.observed)
     if verdict.attainable == "yes":
-        return f"a function of {own}, with the n-th row of the covariates, can reach F-VI's optimum"
+        covariates = ", with the n-th row of the covariates," if verdict.covariates else ""
+        return f"a function of {own}{covariates} can reach F-VI's optimum"
     if verdict.attainable == "wider_input":
         return f"{own} is not enough, but a function of more can reach F-VI's optimum"
     if verdict.attainable == "no" and verdict.attainable_here:
