@@ -141,6 +141,9 @@ def test_monte_carlo_gap_has_an_error_that_covers_quadrature():
     assert exact.gap > 0.01
     assert exact.gap_error < 1e-6 < sampled.gap_error
     assert abs(exact.gap - sampled.gap) < 3 * sampled.gap_error
+    moved = best.q + np.array([0.1 * np.exp(best.q[1]), 0 * best.q[1]])
+    lost = nodes.fresh_elbo(best.q) - nodes.fresh_elbo(moved)
+    assert nodes.excess(best.q) < 0.1 * lost < nodes.excess(moved)
     assert supports("monte_carlo", nodes).ok
 
 

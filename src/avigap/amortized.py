@@ -225,12 +225,13 @@ def _distilled(
 def evaluate(nodes: Nodes, best: np.ndarray, q: np.ndarray) -> Evaluation:
     """Return ELBO of q and gap to ``best`` by rules that no fit has seen, with the gap's error, in nats.
 
-    The error is the distance of two rules, or twice the standard error over scrambles, plus a few roundings.
+    The error is the distance of two rules; or twice the standard error over scrambles, and what ``best``, the optimum
+    of one of them, is below that of the others; plus a few roundings.
     """
     pairs = np.array([[nodes.elbo(best, rule), nodes.elbo(q, rule)] for rule in nodes.fresh_rules()])
     gaps = pairs[:, 0] - pairs[:, 1]
     rounding = ROUNDINGS * float(np.finfo(float).eps) * (abs(float(pairs[-1, 1])) + nodes.target.num_units)
     if nodes.estimator == "monte_carlo":
-        error = 2 * float(gaps.std(ddof=1)) / len(gaps) ** 0.5
+        error = 2 * float(gaps.std(ddof=1)) / len(gaps) ** 0.5 + nodes.excess(best)
         return Evaluation(float(pairs[:, 1].mean()), float(gaps.mean()), error + rounding)
     return Evaluation(float(pairs[-1, 1]), float(gaps[-1]), abs(float(gaps[-1] - gaps[0])) + rounding)

@@ -1,7 +1,7 @@
 """Figures from the rows of ``gap.csv`` alone: the gap against N and against width."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,11 @@ def program_title(name: str, table: pd.DataFrame) -> str:
 
 
 @styled
-def gap_versus_n(rows: pd.DataFrame, title: Callable[[str, pd.DataFrame], str] = experiment_title) -> Figure:
-    """Draw the gap per observation against N, a panel for each experiment and a line for each family."""
+def gap_versus_n(rows: pd.DataFrame, of_programs: bool = False) -> Figure:
+    """Draw the gap per observation against N, a panel for each experiment and a line for each family.
+
+    The errors of programs of the user's own differ between families, so that no range is shaded for all of them.
+    """
     table, looks = summarise(rows), family_looks(rows)
     names = list(table.experiment.unique())
     fig, axes = panels(len(names), 3, 2.9)
@@ -68,15 +71,18 @@ def gap_versus_n(rows: pd.DataFrame, title: Callable[[str, pd.DataFrame], str] =
             draw_failures(ax, x, line)
             ax.plot([], [], look.marker, color=look.color, label=family)
         size_axis(ax, sorted(own.num_obs.unique()))
-        _shade_error(ax, own)
-        ax.set_title(title(name, own))
+        if of_programs:
+            whole_decades(ax, np.r_[own.gap_low, own.gap_high, 0.1])
+        else:
+            _shade_error(ax, own)
+        ax.set_title(program_title(name, own) if of_programs else experiment_title(name, own))
         if families:
             beside = len(families) > MAX_INSIDE
             ax.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "best"}))
     label_outer(axes, 3, NUM_OBS_LABEL, GAP_LABEL)
     fig.suptitle("What the best inference function of each family loses against F-VI's optimum")
-    shade = Patch(color=GREY, alpha=0.2, label="grey: below the numerical error of the gap")
-    fig.legend(handles=[*symbol_key(table), shade], loc="outside lower center", ncols=2)
+    shade = [] if of_programs else [Patch(color=GREY, alpha=0.2, label="grey: below the numerical error of the gap")]
+    fig.legend(handles=[*symbol_key(table), *shade], loc="outside lower center", ncols=2)
     make_room_for_legends(fig)
     return fig
 
