@@ -77,7 +77,7 @@ def gap_versus_n(rows: pd.DataFrame, of_programs: bool = False) -> Figure:
             _shade_error(ax, own)
         ax.set_title(program_title(name, own) if of_programs else experiment_title(name, own))
         if families:
-            beside = len(families) > MAX_INSIDE
+            beside = len(families) > MAX_INSIDE - of_programs  # whose names are longer
             ax.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "best"}))
     label_outer(axes, 3, NUM_OBS_LABEL, GAP_LABEL)
     fig.suptitle("What the best inference function of each family loses against F-VI's optimum")
