@@ -72,12 +72,13 @@ def gap_versus_n(rows: pd.DataFrame, of_programs: bool = False) -> Figure:
             ax.plot([], [], look.marker, color=look.color, label=family)
         size_axis(ax, sorted(own.num_obs.unique()))
         if of_programs:
-            whole_decades(ax, np.r_[own.gap_low, own.gap_high, 0.1])
+            least = own.gap_low[own.gap_low > 0].min()
+            whole_decades(ax, np.r_[own.gap_low, own.gap_high, 0.1, 1e-3 * least])  # room for the names of families
         else:
             _shade_error(ax, own)
         ax.set_title(program_title(name, own) if of_programs else experiment_title(name, own))
         if families:
-            beside = len(families) > MAX_INSIDE - of_programs  # whose names are longer
+            beside = len(families) > MAX_INSIDE
             ax.legend(**({"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if beside else {"loc": "best"}))
     label_outer(axes, 3, NUM_OBS_LABEL, GAP_LABEL)
     fig.suptitle("What the best inference function of each family loses against F-VI's optimum")
