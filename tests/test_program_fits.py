@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from avigap import bind, models, simulate
+from avigap import bind, factorized, models, simulate
 from avigap.amortized import evaluate, fit_functions
 from avigap.binding import bind_program
 from avigap.condition import check_condition
@@ -144,6 +144,8 @@ def test_monte_carlo_gap_has_an_error_that_covers_quadrature():
     moved = best.q + np.array([0.1 * np.exp(best.q[1]), 0 * best.q[1]])
     lost = nodes.fresh_elbo(best.q) - nodes.fresh_elbo(moved)
     assert nodes.excess(best.q) < 0.1 * lost < nodes.excess(moved)
+    nodes.excess = lambda q: 5.0
+    assert evaluate(nodes, best.q, fit.q).gap_error == pytest.approx(sampled.gap_error + 5.0, abs=1e-2)
     assert supports("monte_carlo", nodes).ok
 
 
@@ -155,6 +157,7 @@ def test_rows_of_a_group_enter_pooled_and_close_the_gap():
     nodes, verdict = of_graph(graphs.intercepts, y=y, t=t, group=group)
     seen = inputs_of(nodes.target, verdict)[0]
     assert verdict.group == "groups"
+    assert {"mean y", "mean t", "mean y y"} <= set(seen.names) and not any("group" in name for name in seen.names)
     means = np.array([y[group == g].mean() for g in range(6)])
     assert np.abs(seen.values - ((means - means.mean()) / means.std())[:, None]).max(axis=0).min() < 1e-9
     best = fit_target(nodes)
@@ -166,6 +169,21 @@ def test_rows_of_a_group_enter_pooled_and_close_the_gap():
     }
     assert fits["constant"].best.gap > 0.5
     assert abs(fits["polynomial"].best.gap) < 1e-7
+
+
+def test_a_climb_that_has_not_converged_certifies_nothing(monkeypatch):
+    _, _, nodes = of_model("linear", 6, **LINEAR)
+    stopped = factorized.climb
+    monkeypatch.setattr(factorized, "climb", lambda *args: stopped(*args)._replace(status="max_steps"))
+    found = fit_target(nodes)
+    assert not found.is_certified
+    assert found.evidence.startswith("not converged")
+
+
+def test_the_index_is_an_input_where_the_verdict_asks_for_it():
+    nodes, verdict = of_graph(graphs.by_index, x=np.arange(8.0) ** 2)
+    assert verdict.needs_index
+    assert inputs_of(nodes.target, verdict)[0].names == ("x_n", "n")
 
 
 def test_a_covariate_is_seen_where_it_acts():

@@ -4,17 +4,21 @@ import copy
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 from programs import ROOT, call
 
+from avigap import ladder
 from avigap.config import check_config
 from avigap.errors import InputError
+from avigap.evidence import importance
 from avigap.ladder import ladder_of
 from avigap.programs_table import distance_to, markdown
 from avigap.recommend import chosen, pays_from, recommendation
 from avigap.samples import Sample, draw, part_of, read_samples, write_samples
+from avigap.starts import DEFAULTS
 from avigap.tables import read_columns
 from avigap.verdict import Verdict
 
@@ -107,6 +111,36 @@ def test_the_ladder_follows_the_verdict():
     windows = ladder_of(never)
     assert windows["linear_window_2"]["inputs"] == [-2, -1, 0, 1, 2]
     assert list(ladder_of(never._replace(attainable_here=True, rule="exchangeable"))) == list(ladder_of(YES))
+
+
+def test_windows_wider_than_the_data_are_left_out_of_a_ladder(monkeypatch):
+    def inputs_of(target, verdict, offsets):
+        if offsets == [-9]:
+            raise InputError("wider than the data")
+
+    monkeypatch.setattr(ladder, "inputs_of", inputs_of)
+    monkeypatch.setattr(ladder, "fit_functions", lambda *args: "fit")
+    families = {"wide": {"kind": "constant", "inputs": [-9]}, "own": {"kind": "constant"}}
+    nodes = SimpleNamespace(target=None)
+    assert ladder.fit_ladder(nodes, None, YES, families, str, DEFAULTS) == {"own": "fit"}
+    del families["own"]
+    with pytest.raises(InputError, match="wider than the data"):
+        ladder.fit_ladder(nodes, None, YES, families, str, DEFAULTS)
+
+
+def test_importance_sampling_from_the_posterior_itself_is_exact():
+    """A normal density times e^3: its integral is e^3, and all weights are equal; a narrow q has heavy weights."""
+    shift = jnp.array([1.0, -2.0])
+
+    def log_density(z):
+        return 3.0 + jax.scipy.stats.norm.logpdf(z, shift, 2.0).sum()
+
+    exact = importance(log_density, np.stack([shift, np.log([2.0, 2.0])]), jax.random.key(0))
+    assert exact.log_evidence == pytest.approx(3.0, abs=1e-9)
+    assert exact.pareto_k == 0
+    narrow = importance(log_density, np.stack([shift, np.log([1.7, 1.7])]), jax.random.key(0))
+    assert abs(narrow.log_evidence - 3.0) < 4 * narrow.error
+    assert importance(log_density, np.stack([shift, np.log([0.4, 0.4])]), jax.random.key(0)).pareto_k > 0.7
 
 
 def summary(**gaps):

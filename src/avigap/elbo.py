@@ -68,6 +68,15 @@ class Support(NamedTuple):
     reason: str
 
 
+ANYWHERE = Support(True, "Monte Carlo applies to every program that NumPyro can score")
+
+
+def check_estimator(estimator: str) -> None:
+    """Raise :class:`InputError` if there is no such estimator."""
+    if estimator not in ESTIMATORS:
+        raise unknown("estimator", estimator, ESTIMATORS)
+
+
 def supports(estimator: str, joint: Joint, x: Array) -> Support:
     """Say whether ``estimator`` applies to a joint and its data, and why.
 
@@ -76,10 +85,9 @@ def supports(estimator: str, joint: Joint, x: Array) -> Support:
     InputError
         If there is no such estimator.
     """
-    if estimator not in ESTIMATORS:
-        raise unknown("estimator", estimator, ESTIMATORS)
+    check_estimator(estimator)
     if estimator == "monte_carlo":
-        return Support(True, "Monte Carlo applies to every program that NumPyro can score")
+        return ANYWHERE
     if len(joint.local) != 1 or len(latent_shapes(joint, joint.num_obs(x))[joint.local[0]]) != 1:
         return Support(False, f"{estimator} needs one scalar local latent per observation")
     if estimator == "quadratic":

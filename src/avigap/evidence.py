@@ -32,6 +32,9 @@ SPREAD, STEP = 1.5, 0.01
 
 NUM_DRAWS = 4000
 
+EQUAL = 1e-12
+"""Relative range of log weights that is rounding."""
+
 
 class Evidence(NamedTuple):
     """log p(x) in nats and its numerical error."""
@@ -139,6 +142,8 @@ def importance(
     ratios = np.asarray(jax.lax.map(log_weight, jnp.arange(num_draws)))
     if not np.isfinite(ratios).all():
         return Importance(float("inf"), float("nan"), float("nan"))
+    if np.ptp(ratios) <= EQUAL * (1 + np.abs(ratios).max()):  # q is the posterior: there is no tail to fit a shape to
+        return Importance(0.0, float(ratios.mean()), 0.0)
     k = float(array_stats.psislw(-ratios[None], axis=[-2, -1])[1])  # it takes log likelihoods, minus log weights
     weights = np.exp(ratios - ratios.max())
     relative = float(weights.std(ddof=1) / weights.mean()) / num_draws**0.5

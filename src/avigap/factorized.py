@@ -15,7 +15,7 @@ from avigap.climb import Reached, climb
 from avigap.core import MeanField, require_float64
 from avigap.elbo import supports
 from avigap.nodes import Nodes
-from avigap.optimum import fit_factorized
+from avigap.optimum import CONCAVE, fit_factorized
 from avigap.scalar import as_joint
 
 AGREEMENT = 1e-3
@@ -106,10 +106,7 @@ def _evidence(
     """Return whether an optimum is certified, and why."""
     is_certified, evidence = False, _agreement(ends, best, " and ".join(starts))
     if nodes.estimator == "quadratic":
-        is_certified, evidence = (
-            True,
-            "the log joint is quadratic, so the ELBO is concave: this optimum is the only one",
-        )
+        is_certified, evidence = True, CONCAVE
     elif searched is not None and _is_near(searched[0], best.params):
         is_certified, evidence = True, f"certified: {searched[1]}; climbed on by a finer rule"
     if best.status != "converged":

@@ -22,8 +22,7 @@ from scipy.stats import qmc
 
 from avigap.colours import colour_units
 from avigap.core import ENTROPY_OF_STANDARD_NORMAL
-from avigap.elbo import ESTIMATORS, Support
-from avigap.errors import unknown
+from avigap.elbo import ANYWHERE, ESTIMATORS, Support, check_estimator
 from avigap.quadrature import tensor_rule
 from avigap.target import Target
 
@@ -214,8 +213,7 @@ def supports(estimator: str, nodes: Nodes) -> Support:
     InputError
         If there is no such estimator.
     """
-    if estimator not in ESTIMATORS:
-        raise unknown("estimator", estimator, ESTIMATORS)
+    check_estimator(estimator)
     if estimator == "quadratic":
         if is_quadratic(nodes.target):
             return Support(True, "the log joint is a quadratic function of all latents")
@@ -224,7 +222,7 @@ def supports(estimator: str, nodes: Nodes) -> Support:
         small = nodes.dimension <= MAX_TENSOR
         reason = f"the rule has {nodes.dimension} dimension{'s' * (nodes.dimension > 1)}: shared latents, and one unit"
         return Support(small, reason + ("" if small else f" of each colour; a tensor rule takes {MAX_TENSOR} at most"))
-    return Support(True, "Monte Carlo applies to every program that NumPyro can score")
+    return ANYWHERE
 
 
 def is_quadratic(target: Target) -> bool:

@@ -27,6 +27,9 @@ from avigap.errors import InputError
 from avigap.quadratic import bandwidth, hessian_diagonal, hessian_product, quadratic_value
 from avigap.separable import NUM_NODES, NUM_SHARED_NODES
 
+CONCAVE = "the log joint is quadratic, so the ELBO is concave: this optimum is the only one"
+"""Evidence for an optimum."""
+
 ROUNDING = 1e-11
 """Part of the ELBO by which an optimum must be better than another to replace it."""
 
@@ -131,7 +134,7 @@ def _fit_quadratic(joint: Joint, x: Array) -> Optimum:
     elbo = float(quadratic_value(joint, x, q, diagonal))
     second = float(_probed_value(joint, x, q, width))
     fit = Fit(q, elbo, np.array([elbo]), residual_status(elbo, float(residual)), float(residual))
-    evidence = "the log joint is quadratic, so the ELBO is concave: this optimum is the only one"
+    evidence = CONCAVE
     optima = [(np.array([float(q.loc[s]) for s in joint.shared]), elbo)]
     return Optimum(fit, evidence, elbo, second, q, elbo, 0.0, optima, 0.0)
 
