@@ -61,6 +61,14 @@ def test_what_a_configuration_may_not_say(experiment, message):
         checked(**experiment)
 
 
+def test_replays_are_of_models_of_the_package():
+    replay = {"of": {"experiment": "own", "num_obs": [10]}, "mode": "fair", "protocol": {"steps": 10, "every": 10}}
+    replay["methods"] = {"constant": {"kind": "constant"}}
+    config = {"experiments": {"own": copy.deepcopy(EXAMPLE)}, "replays": {"again": replay}}
+    with pytest.raises(InputError, match="has a program of your own; replays are of models of this package"):
+        check_config(config, SCHEMA, ROOT)
+
+
 def test_columns_with_numbers_in_brackets_are_a_matrix(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("y[1],a,y[0]\n1,2,3\n4,5,6\n")
