@@ -31,6 +31,7 @@ include: "workflow/rules/ledger.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/figures_replay.smk"
 include: "workflow/rules/programs.smk"
+include: "workflow/rules/images.smk"
 
 
 localrules:
@@ -42,3 +43,4 @@ rule all:
     input:
         [f"{RESULTS}/gap.csv", f"{RESULTS}/ledger.csv", FIGURE_FILES, REPLAY_FIGURES] if EXPERIMENTS else [],
         PROGRAM_FILES,
+        IMAGE_FILES,

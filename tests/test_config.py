@@ -89,7 +89,7 @@ def test_a_replay_gets_its_defaults(check):
 CODED = "replays.coded"
 LINEAR = "experiments.linear"
 BAD = [
-    ("experiment", {}, "the top level: unknown key 'experiment'; allowed: experiments, replays, root"),
+    ("experiment", {}, "the top level: unknown key 'experiment'; allowed: experiments, images, replays, root"),
     (f"{CODED}.of", {"experiment": "linaer", "num_obs": [30]}, "replay 'coded': unknown experiment 'linaer'"),
     (f"{CODED}.of", {"experiment": "again", "num_obs": [20]}, "num_obs must be among 10, 30 of 'again', got 20"),
     (f"{CODED}.read_as", {"coded": "fair"}, "replay 'coded': read_as: the name 'coded' is that of another replay"),
@@ -119,7 +119,7 @@ BAD = [
     (
         f"{LINEAR}.model",
         "linaer",
-        "experiment 'linear': unknown model 'linaer'; available: hmm, linear, nonlinear, saw",
+        "experiment 'linear': unknown model 'linaer'; available: bnn_images, hmm, linear, nonlinear, saw",
     ),
     (f"{LINEAR}.model", 5, "experiments.linear.model must be a text, got 5"),
     (
@@ -288,7 +288,10 @@ def test_keys_that_differ_are_no_repetition(tmp_path, text):
 
 @pytest.mark.parametrize(
     "path",
-    [ROOT / "config.yaml", *(path for path in (ROOT / "config").glob("*.yaml") if path.stem != "replays")],
+    [
+        ROOT / "config.yaml",
+        *(path for path in (ROOT / "config").glob("*.yaml") if path.stem not in ("replays", "images")),
+    ],
     ids=lambda path: path.name,
 )
 def test_the_configurations_of_the_project_are_good(path):

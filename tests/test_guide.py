@@ -6,12 +6,12 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
-from cases import FAMILIES, bound, complete, data, label
+from cases import FAMILIES, SETTINGS, bound, complete, data, label
 from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO
 from scipy.stats import lognorm
 
-from avigap import families, models
+from avigap import families
 from avigap.amortization import amortized_guide, mean_field
 from avigap.core import MeanField, Model, bind, log_joint
 from avigap.elbo import gauss_hermite, quadratic, supports
@@ -20,7 +20,7 @@ from avigap.guide import mean_field_guide
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 NUM_OBS = 7
-CASES = [(name, {}, family) for name in models.names() for family in FAMILIES]
+CASES = [(name, {}, family) for name in SETTINGS for family in FAMILIES]
 CASES.append(("hmm", {"initial": "flat"}, "polynomial"))
 
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 import xarray as xr
+from cases import SETTINGS
 from programs import environment
 
 from avigap import data, files, models
@@ -33,7 +34,7 @@ def drawn(model, num_obs, seed):
     return data.DataSet(model, settings, np.asarray(x), seed, values, np.asarray(x) + 1)
 
 
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", SETTINGS)
 @pytest.mark.parametrize("sizes", [[3], [3, 4]])
 def test_data_sets_come_back_as_they_went_in(tmp_path, model, sizes):
     written = [drawn(model, num_obs, seed) for num_obs in sizes for seed in range(len(sizes))]

@@ -116,7 +116,10 @@ def outputs(jobs, rule):
     return {output for job in jobs if job.rule == rule for output in job.outputs}
 
 
-TABLES = ("coefficients", "decompose", "ledger", "summarise_fvi", "summarise_gap", "summarise_replay")
+TABLES = (
+    *("coefficients", "decompose", "ledger", "summarise_fvi", "summarise_gap", "summarise_replay"),
+    "summarise_images",
+)
 
 
 def assert_only_drawing(jobs, *beside):

@@ -11,11 +11,15 @@ import yaml
 from avigap import families, models
 from avigap.errors import InputError, unknown
 from avigap.families import Family
+from avigap.images.config import check_images
 from avigap.replay import protocol
 from avigap.settings import check_settings, text_hint
 from avigap.starts import fit_settings
 
-TYPES = {"object": "a mapping of names to values", "array": "a list", "integer": "a whole number", "string": "a text"}
+TYPES = {
+    **{"object": "a mapping of names to values", "array": "a list", "string": "a text"},
+    **{"integer": "a whole number", "number": "a number"},
+}
 
 
 def check_repeated_keys(paths: Iterable[Path]) -> None:
@@ -57,7 +61,7 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
     Parameters
     ----------
     config
-        As read from YAML; filled in, in place: defaults of the schema, and the file that ``replays`` may name.
+        As read from YAML; filled in, in place: defaults of the schema, and files that ``replays`` and ``images`` name.
     schema_path
         The JSON schema, in YAML.
     folder
@@ -68,12 +72,15 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
     InputError
         With one sentence that names the culprit and what is allowed.
     """
-    if isinstance(config.get("replays"), str):
-        config["replays"] = _load_replays(folder / config["replays"])
+    for part in ("replays", "images"):
+        if isinstance(config.get(part), str):
+            config[part] = _load_part(part, folder / config[part])
     schema = yaml.safe_load(schema_path.read_text(encoding="utf-8"))
     errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path)))
     if errors:
         raise InputError(_sentence(errors[0]))
+    if not config["experiments"] and not config.get("images"):
+        raise InputError("experiments: at least one entry is needed")
     config.setdefault("root", schema["properties"]["root"]["default"])
     for name, experiment in config["experiments"].items():
         try:
@@ -87,16 +94,22 @@ def check_config(config: dict[str, Any], schema_path: Path, folder: Path) -> Non
                 raise InputError(f"read_as: the name {min(taken)!r} is that of another replay")
         except InputError as error:
             raise InputError(f"replay {name!r}: {error}") from None
+    for name, entry in config.setdefault("images", {}).items():
+        try:
+            check_images(entry, folder)
+        except InputError as error:
+            raise InputError(f"images {name!r}: {error}") from None
 
 
-def _load_replays(path: Path) -> Any:
+def _load_part(part: str, path: Path) -> Any:
+    """Return a part of a configuration that is a file of its own."""
     if not path.is_file():
-        raise InputError(f"the file of replays {path.name!r} does not exist, or is not a file")
+        raise InputError(f"the file of {part} {path.name!r} does not exist, or is not a file")
     check_repeated_keys([path])
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"the file of replays {path.name!r} is not YAML") from error
+        raise InputError(f"the file of {part} {path.name!r} is not YAML") from error
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
@@ -118,6 +131,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "type": TYPES.get(str(limit), str(limit)),
         "minimum": f"at least {limit}",
         "maximum": f"at most {limit}",
+        "exclusiveMinimum": f"greater than {limit}",
         "uniqueItems": "a list that repeats no value",
         "pattern": schema.get("$comment"),
     }[str(error.validator)]
@@ -144,7 +158,9 @@ def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
     if own := [name for name in (*OF_PROGRAMS, "seeds") if name in experiment | experiment["data"]]:
         raise InputError(f"{own[0]!r} belongs to programs of your own, model: path/to/file.py:function")
     model = models.load(experiment["model"])
-    check_settings(f"model {experiment['model']!r}", model.program, experiment["settings"])
+    settings = check_settings(f"model {experiment['model']!r}", model.program, experiment["settings"])
+    if model.row_shape(settings):
+        raise InputError(f"model {experiment['model']!r} has images for rows: it belongs under 'images'")
     check_settings("fit", fit_settings, experiment["fit"])
     sizes = _check_data(experiment["data"], folder)
     for name, family in experiment["families"].items():

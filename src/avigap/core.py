@@ -43,6 +43,8 @@ class Model(NamedTuple):
         Number of rows of ``x`` before the first latent: 1 for the saw series, whose x_0 is data.
     dropped_constants
         ``(num_obs, settings) -> nats`` that the authors' code leaves out of -ELBO, or None where they published none.
+    row_shape
+        ``settings -> shape`` of a row of ``x``, () for a number.
     """
 
     program: Callable[..., Array]
@@ -52,6 +54,7 @@ class Model(NamedTuple):
     edge: tuple[str, ...] = ()
     lead: int = 0
     dropped_constants: Callable[[int, Mapping[str, Any]], float] | None = None
+    row_shape: Callable[[Mapping[str, Any]], tuple[int, ...]] = lambda settings: ()
 
 
 class Joint(NamedTuple):
@@ -75,7 +78,7 @@ class Joint(NamedTuple):
 
 
 class MeanField(NamedTuple):
-    """q: independent normals on the unconstrained space; loc and standard deviation by site, (N,), or () if shared."""
+    """q: independent normals on the unconstrained space; loc and standard deviation by site, each of its shape."""
 
     loc: dict[str, Array]
     scale: dict[str, Array]
@@ -107,7 +110,8 @@ class Fit(NamedTuple):
 
 def bind(model: Model, settings: Mapping[str, Any]) -> Joint:
     """Bind checked settings to a model; latents that the settings switch off are dropped."""
-    joint = Joint(model.program, tuple(sorted(settings.items())), (), model.local, (), model.lead)
+    bound, row_shape = tuple(sorted(settings.items())), model.row_shape(settings)
+    joint = Joint(model.program, bound, (), model.local, (), model.lead, row_shape)
     present = latent_shapes(joint, 3)
     edge = tuple(site for site in model.edge if site in present)
     return joint._replace(shared=tuple(sorted(site for site in (*model.shared, *edge) if site in present)), edge=edge)

@@ -25,6 +25,8 @@ WRITERS = {
     "samples": "prepare_data.py",
     "factorized": "fit_program_fvi.py",
     "ladder": "fit_ladder.py",
+    "images": "prepare_images.py",
+    "image_fits": "fit_images.py",
 }
 """Kinds of files, and the scripts that write them."""
 

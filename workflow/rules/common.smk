@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -19,6 +20,8 @@ except InputError as error:
 EXPERIMENTS = {name: entry for name, entry in config["experiments"].items() if not is_program(entry)}
 PROGRAMS = {name: entry for name, entry in config["experiments"].items() if is_program(entry)}
 REPLAYS = config["replays"]
+IMAGES = config["images"]
+GPU = int(shutil.which("nvidia-smi") is not None)  # of which jobs that can use one ask for it: one at a time
 PREFIX = "" if config["root"] == "." else f"{config['root']}/"
 RESULTS, FIGURES, LOGS, BENCHMARKS = (PREFIX + name for name in ("results", "figures", "logs", "benchmarks"))
 
@@ -111,3 +114,29 @@ def program_sizes(wildcards):
     data = PROGRAMS[wildcards.program]["data"]
     block = data.get("simulate", data)
     return [*(["--num-obs", *n] if (n := block.get("num_obs")) else []), "--seed", *range(block["seeds"])]
+
+
+def image_files(wildcards):
+    """IDX files of the user's own from which a data set of images is made."""
+    return [path for key in ("train", "test") if (path := IMAGES[wildcards.images]["data"].get(key))]
+
+
+def image_options(wildcards):
+    """Options of prepare_images.py."""
+    return [
+        word
+        for key, value in IMAGES[wildcards.images]["data"].items()
+        for word in (f"--{key.replace('_', '-')}", value)
+    ]
+
+
+def image_seeds(name):
+    """Seeds of each job of an experiment with images."""
+    seeds, many = list(range(IMAGES[name]["seeds"])), IMAGES[name]["seeds_per_job"]
+    return [seeds[first : first + many] for first in range(0, len(seeds), many)]
+
+
+def image_start(wildcards):
+    """Fits from whose ends a method starts."""
+    start = IMAGES[wildcards.images]["methods"][wildcards.method].get("start")
+    return [f"{RESULTS}/{wildcards.images}/fits/{start}_{wildcards.part}.nc"] if start else []

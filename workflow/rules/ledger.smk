@@ -18,6 +18,7 @@ TABLES = [
         "hmm_example": True,
         "coefficients": AFFINE,
         "replay": REPLAYS,
+        "images": IMAGES,
     }.items()
     if is_made
 ]

@@ -1,0 +1,244 @@
+"""Figures of images: ELBO and error on the way, steps to an error, gaps, reconstructions (Figures 3 to 5 and 9)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from avigap.errors import InputError
+from avigap.images.files import ImageFit
+from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, panels, size_axis, styled
+
+LONGEST = 30.0
+"""ELBO per image, in nats below the best, that a panel of paths shows at most."""
+
+Fits = Mapping[tuple[str, str], Sequence[ImageFit]]
+"""Fits by experiment and method, of all sizes and parts."""
+
+
+def looks_of(methods: Sequence[str]) -> dict[str, Look]:
+    """Return the look of each method."""
+    own = [name for name in methods if name not in ("constant", "factorized")]
+    looks = {name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(own)}
+    return {"constant": Look(GREY, "s"), "factorized": Look(BLACK, "D")} | looks
+
+
+def largest(fits: Fits, experiment: str) -> dict[str, list[ImageFit]]:
+    """Return the fits of each method of an experiment at the largest number of images."""
+    most = max(fit.num_obs for (name, _), own in fits.items() if name == experiment for fit in own)
+    chosen = {
+        method: [fit for fit in own if fit.num_obs == most]
+        for (name, method), own in fits.items()
+        if name == experiment
+    }
+    return {method: each for method, each in chosen.items() if each}
+
+
+def broken_note(runs: pd.DataFrame) -> str:
+    """Return which methods have runs whose ELBO is not finite, in words; empty if there is none."""
+    broken = runs[runs.status == "nonfinite"]
+    counts = [f"{name}: {len(own)} of {(runs.method == name).sum()}" for name, own in broken.groupby("method")]
+    return f"\nruns that broke, left out ({', '.join(counts)})" if counts else ""
+
+
+def _title(runs: pd.DataFrame, experiment: str) -> str:
+    own = runs[runs.experiment == experiment]
+    return f"{experiment} ({own['mode'].iloc[0].replace('_', ' ')}), {own.num_obs.max():,} images{broken_note(own)}"
+
+
+def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, int]]:
+    """Return method, fit and index of each run that stayed finite."""
+    every = [(name, fit, run) for name, own in fits.items() for fit in own for run in range(len(fit.seeds))]
+    return [(name, fit, run) for name, fit, run in every if fit.trained.status[run] != "nonfinite"]
+
+
+@styled
+def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
+    """Draw ELBO and squared error of every run against steps, and the error against seconds."""
+    experiments = list(runs.experiment.unique())
+    fig, axes = panels(3 * len(experiments), 3, 2.9)
+    for row, experiment in enumerate(experiments):
+        own = largest(fits, experiment)
+        looks, (elbo, steps, seconds) = looks_of(list(own)), axes[3 * row : 3 * row + 3]
+        best = -np.inf
+        for method, fit, run in _each_run(own):
+            t, color = fit.trained, looks[method].color
+            best = max(best, t.elbo[run].max() / fit.num_obs)
+            elbo.plot(t.steps, t.elbo[run] / fit.num_obs, color=color, alpha=0.8, linewidth=0.9)
+            for ax, at in ((steps, t.steps), (seconds, t.seconds / len(fit.seeds))):
+                ax.plot(at, t.mse_train[run], color=color, alpha=0.8, linewidth=0.9)
+                ax.plot(at, t.mse_test[run], color=color, alpha=0.8, linewidth=0.9, linestyle=":")
+        if np.isfinite(best):
+            elbo.set_ylim(best - LONGEST, best + 0.05 * LONGEST)
+        elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(runs, experiment))
+        for ax, label in ((steps, "step"), (seconds, "seconds of one run")):
+            ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, None))
+        lines = [Line2D([], [], color=looks[name].color, label=name) for name in own]
+        styles = [
+            Line2D([], [], color=GREY, linestyle=s, label=text)
+            for s, text in (("-", "training"), (":", "unseen, encoded"))
+        ]
+        seconds.legend(handles=lines + styles, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    fig.suptitle("Images: ELBO and reconstruction error on the way (Figures 3, 5 and 9)")
+    return fig
+
+
+@styled
+def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Figure:
+    """Draw the share of runs above an error against steps and seconds; runs that never get there stay at their share.
+
+    Methods that start from the ends of others are left out: these had their steps and seconds before.
+    """
+    experiments = list(runs.experiment.unique())
+    fig, axes = panels(2 * len(experiments), 2, 2.8)
+    for row, experiment in enumerate(experiments):
+        own = runs[(runs.experiment == experiment) & ~runs.is_continued]
+        own = own[own.num_obs == own.num_obs.max()]
+        looks = looks_of(list(own.method.unique()))
+        for ax, column, end in (
+            (axes[2 * row], "steps_to_mse", "steps"),
+            (axes[2 * row + 1], "seconds_to_mse", "seconds"),
+        ):
+            for method, each in own.groupby("method", sort=False):
+                times = np.where(each.status == "nonfinite", np.inf, each[column].fillna(np.inf))
+                reached, last = np.sort(times[np.isfinite(times)]), float(own[end].max())
+                share = 1 - np.arange(len(reached) + 1) / len(times)
+                x, y = np.r_[own[column].min() / 3, reached, last], np.r_[share, share[-1]]
+                ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), alpha=0.85)
+            ax.set(ylim=(-0.03, 1.03), xscale="log", xlabel=end if end == "steps" else "seconds of one run")
+            ax.set_ylabel(f"share above {tolerances[experiment]:g} per pixel")
+        axes[2 * row].set_title(_title(runs, experiment))
+        axes[2 * row + 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    fig.suptitle("Images: how long it takes to a squared error (Figure 4)")
+    return fig
+
+
+@styled
+def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figure:
+    """Draw the gap against N, against width, on unseen images, and against steps of refinement by F-VI."""
+    experiments = list(runs.experiment.unique())
+    fig, axes = panels(4 * len(experiments), 2, 2.8)
+    for row, experiment in enumerate(experiments):
+        own = runs[(runs.experiment == experiment) & (runs.status != "nonfinite")]
+        widths = {
+            method: fit[0].method["width"]
+            for method, fit in largest(fits, experiment).items()
+            if "width" in fit[0].method
+        }
+        looks, place = looks_of(list(runs[runs.experiment == experiment].method.unique())), axes[4 * row : 4 * row + 4]
+        _against_n(place[0], own, looks, "gap_per_obs", list(looks))
+        place[0].set_title(f"{_title(runs, experiment)}\nto the best F-VI found")
+        _against_width(place[1], own, widths)
+        _against_n(place[2], own, looks, "held_out_gap_per_obs", [*widths, "constant"])
+        place[2].set_title("unseen images, decoder held")
+        _against_steps(place[3], refinement[refinement.experiment == experiment], looks, list(widths))
+        place[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        shown = [Line2D([], [], color=looks[m].color, marker=looks[m].marker, label=m) for m in own.method.unique()]
+        place[2].legend(handles=shown, fontsize=6.5, ncols=2)
+        for ax in place:
+            ax.set_ylabel("gap (nats per image)")
+            ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
+            ax.set_ylim(
+                bottom=min(-0.02, *(np.min(line.get_ydata()) for line in ax.lines if np.size(line.get_ydata())))
+            )
+    fig.suptitle("Images: the amortization gap")
+    return fig
+
+
+def _spread(ax: Axes, table: pd.DataFrame, by: str, column: str, look: Look, **line: Any) -> None:
+    """Draw the median over seeds against a column, and every seed; below the axis' least value at its foot."""
+    middle = table.groupby(by)[column].median()
+    ax.plot(middle.index, middle, color=look.color, marker=look.marker, markersize=4, **line)
+    ax.plot(table[by], table[column], look.marker, color=look.color, markersize=2.5, alpha=0.5, linestyle="none")
+
+
+def _against_n(ax: Axes, own: pd.DataFrame, looks: Mapping[str, Look], column: str, methods: Sequence[str]) -> None:
+    for method in methods:
+        each = own[(own.method == method) & own[column].notna()]
+        if len(each):
+            _spread(ax, each, "num_obs", column, looks[method])
+        else:
+            draw_at_top(ax, np.array([float(own.num_obs.min())]), looks[method].color)
+    ax.set_xscale("log")
+    size_axis(ax, sorted(own.num_obs.unique()))
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_xlabel("number of images N")
+
+
+def _against_width(ax: Axes, own: pd.DataFrame, widths: Mapping[str, int]) -> None:
+    most = own[(own.num_obs == own.num_obs.max())]
+    encoders = most[most.method.isin(list(widths))].assign(width=lambda table: table.method.map(widths))
+    kinds: dict[str, tuple[str, Look]] = {
+        "gap_per_obs": ("to the best F-VI", Look(PALETTE[0], "o")),
+        "local_gap_per_obs": ("decoder held", Look(PALETTE[1], "^")),
+        "held_out_gap_per_obs": ("decoder held,\nunseen images", Look(PALETTE[2], "v")),
+    }
+    for column, (label, look) in kinds.items():
+        if len(encoders):
+            _spread(ax, encoders, "width", column, look, label=label)
+    fvi = most[most.method == "factorized"].gap_per_obs.median()
+    ax.axhline(fvi, color=BLACK, linestyle="--", linewidth=0.8, label="F-VI's own runs")
+    ax.set(xscale="log", xlabel="width of the encoder k", title="against width")
+    ax.set_xticks(sorted(widths.values()), [str(k) for k in sorted(widths.values())])
+    ax.minorticks_off()
+    ax.set_yscale("symlog", linthresh=0.1)
+
+
+def _against_steps(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], methods: Sequence[str]) -> None:
+    most = rows[rows.num_obs == rows.num_obs.max()]
+    for method in methods:
+        for split, style in (("train", "-"), ("held_out", ":")):
+            each = most[(most.method == method) & (most.split == split)]
+            middle = each.groupby("refine_steps").gap_per_obs.median()
+            ax.plot(middle.index, middle, style, color=looks[method].color, linewidth=1.1)
+    ax.set_xscale("symlog", base=2, linthresh=1)
+    ax.set_yscale("symlog", linthresh=0.01)
+    steps = sorted(most.refine_steps.unique())
+    ax.set_xticks(steps, [str(step) for step in steps])
+    ax.set(xlabel="steps K of F-VI from the encoder's factors", title="refinement (dotted: unseen images)")
+
+
+@styled
+def image_reconstructions(
+    shape: Mapping[str, tuple[int, int]], pictures: Mapping[str, Mapping[str, np.ndarray]]
+) -> Figure:
+    """Draw images and what each method makes of them; a row for each, the same images in all rows of a panel.
+
+    Parameters
+    ----------
+    shape
+        Of an image, by experiment.
+    pictures
+        By experiment and label of the row: (number, pixels).
+
+    Raises
+    ------
+    InputError
+        If a pixel is not a finite number.
+    """
+    fig, axes = panels(len(pictures), 1, 0.42 * max(len(rows) for rows in pictures.values()))
+    for ax, (experiment, rows) in zip(axes, pictures.items(), strict=True):
+        for label, own in rows.items():
+            if not np.isfinite(own).all():
+                raise InputError(f"the reconstructions of {label!r} in {experiment!r} are not finite numbers")
+        most = max(len(own) for own in rows.values())
+        strips = [_strip(own.reshape(-1, *shape[experiment]), most) for own in rows.values()]
+        ax.imshow(np.concatenate(strips), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+        height = shape[experiment][0] + 1
+        ax.set_yticks([height * (i + 0.5) - 0.5 for i in range(len(rows))], list(rows))
+        ax.set_xticks([])
+        ax.tick_params(left=False)
+        ax.spines[:].set_visible(False)
+        ax.set_title(experiment)
+    fig.suptitle("Images and their reconstructions from the means of q")
+    return fig
+
+
+def _strip(images: np.ndarray, number: int) -> np.ndarray:
+    """Return ``number`` images side by side, white where there are fewer, with a white line after and below each."""
+    padded = np.pad(images, ((0, number - len(images)), (0, 1), (0, 1)))
+    return np.concatenate(list(padded), axis=1)

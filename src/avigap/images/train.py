@@ -1,0 +1,224 @@
+"""Training of q for the Bayesian decoder to convergence: plateaus of the ELBO, falling rates, checkpoints."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from avigap.errors import InputError
+from avigap.files import replacing
+from avigap.images.inference import Inference, Start
+from avigap.images.objective import Decoder, Params, initial
+from avigap.images.steps import State, Training, begin, look, run_steps
+
+DECAY, LEAST_RATE = 0.1, 0.005
+"""Factor of the learning rates at a plateau, and the part of the first rates below which a run has converged."""
+
+SEEN = ("elbo", "mse_train", "mse_test", "loss")
+"""What is seen of every run at a look."""
+
+
+class Trained(NamedTuple):
+    """R runs of one method, one for each seed.
+
+    Attributes
+    ----------
+    params : at the end, leaves (R, ..)
+    elbo : (R, looks) estimate of the ELBO in nats, by the same draws at all looks
+    mse_train, mse_test : (R, looks) squared error per pixel of the image decoded from the means of q; that of unseen
+        images is NaN for F-VI, whose factors of them do not exist
+    loss : (R, looks) mean, since the last look, of the objective that is minimised
+    steps, seconds : (looks,) since the start; seconds of all runs together, without looks and compilation
+    compile_seconds : wall time of compiling
+    status : (R,) ``"converged"``, ``"max_steps"`` or ``"nonfinite"``
+    """
+
+    params: Params
+    elbo: np.ndarray
+    mse_train: np.ndarray
+    mse_test: np.ndarray
+    loss: np.ndarray
+    steps: np.ndarray
+    seconds: np.ndarray
+    compile_seconds: float
+    status: list[str]
+
+
+class _Course:
+    """R runs on their way: where they are, what was seen of them, and their learning rates as parts of the first ones.
+
+    The rate of a run is 0 once it has converged or its ELBO is not finite.
+    """
+
+    def __init__(self, how: Training, num_obs: int, state: State) -> None:
+        runs = len(state.params["theta"]["loc"])
+        self.how, self.enough, self.state = how, how.tolerance * num_obs, state
+        self.looks: list[np.ndarray] = []
+        self.seconds: list[float] = []
+        self.rate, self.best, self.waited = np.ones(runs), np.full(runs, -np.inf), np.zeros(runs)
+
+    def see(self, look: Float[np.ndarray, "4 R"], seconds: float) -> None:
+        """Take what was seen at a look, so many seconds after the last one."""
+        elbo = look[0]
+        self.looks.append(look)
+        self.seconds.append(seconds)
+        gained = elbo > self.best + self.enough
+        self.best, self.waited = np.where(gained, elbo, self.best), np.where(gained, 0, self.waited + 1)
+        if self.how.patience:
+            is_flat = self.waited >= self.how.patience
+            self.rate = np.where(is_flat, self.rate * DECAY, self.rate)
+            self.waited[is_flat] = 0
+            self.rate[self.rate < LEAST_RATE] = 0.0
+        self.rate[~np.isfinite(elbo)] = 0.0
+
+    def trained(self, num_obs: int, inference: Inference, compile_seconds: float) -> Trained:
+        """Return what became of the runs, with the factors of the images that they were trained with."""
+        params = jax.tree.map(np.asarray, self.state.params)
+        if inference.infer is None:
+            params["local"] = jax.tree.map(lambda leaf: leaf[:, :num_obs], params["local"])
+        seen = dict(zip(SEEN, np.stack(self.looks, axis=-1), strict=True))
+        status = np.where(self.rate > 0, "max_steps", "converged")
+        status = np.where(np.isfinite(seen["elbo"][:, -1]), status, "nonfinite")
+        return Trained(
+            params=params,
+            **seen,
+            steps=self.how.every * np.arange(1, len(self.looks) + 1),
+            seconds=np.cumsum(self.seconds),
+            compile_seconds=compile_seconds,
+            status=status.tolist(),
+        )
+
+
+class Checkpoint(NamedTuple):
+    """Where runs on their way are kept.
+
+    Attributes
+    ----------
+    path : of the file
+    identity : of data and settings; runs of another identity are not taken up
+    every : seconds between two copies at least
+    """
+
+    path: Path
+    identity: str
+    every: float = 60.0
+
+    def keep(self, course: _Course) -> None:
+        """Write the runs, whole or not at all."""
+        leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(course.state))}
+        own = {name: getattr(course, name) for name in ("looks", "seconds", "rate", "best", "waited")}
+        with replacing(self.path) as partial, partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, identity=self.identity, **own, **leaves)
+
+    def take_up(self, course: _Course) -> None:
+        """Bring runs at their start to where they were kept, if they were.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read, or is of other data or settings.
+        """
+        if not self.path.exists():
+            return
+        try:
+            with np.load(self.path) as file:
+                kept = dict(file)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"the checkpoint {self.path} cannot be read; remove it to start again") from error
+        if str(kept["identity"]) != self.identity:
+            raise InputError(f"the checkpoint {self.path} is of other data or settings; remove it to start again")
+        course.looks, course.seconds = list(kept["looks"]), list(kept["seconds"])
+        course.rate, course.best, course.waited = kept["rate"], kept["best"], kept["waited"]
+        shape = jax.tree.structure(course.state)
+        course.state = jax.tree.unflatten(shape, [kept[f"leaf_{i}"] for i in range(len(jax.tree.leaves(course.state)))])
+
+
+def train(
+    decoder: Decoder,
+    inference: Inference,
+    how: Training,
+    x: Float[np.ndarray, "M pixels"],
+    num_obs: int,
+    test: Float[np.ndarray, "T pixels"],
+    keys: PRNGKeyArray,
+    start: Params | None = None,
+    report: Callable[[int, float], None] = lambda step, elbo: None,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Train one run for each of R keys on the first ``num_obs`` images of ``x``.
+
+    Parameters
+    ----------
+    start
+        Parameters (R, ..) to start from instead of those of ``how.start``.
+    report
+        Called with the step and the best ELBO at each look.
+    checkpoint
+        Where the runs are kept on their way, and taken up by a second call.
+    """
+    x = x[:num_obs] if how.objective == "as_coded" else x  # which scores all of x at every step
+    images, unseen = jnp.asarray(x, jnp.float32), jnp.asarray(test, jnp.float32)
+    if start is None:
+        start = _starts(decoder, inference, num_obs, how.start, keys)
+    course = _Course(how, num_obs, jax.vmap(lambda own: begin(own, inference))(_padded(start, inference, len(x))))
+    if checkpoint is not None:
+        checkpoint.take_up(course)
+    began, size, rates = time.perf_counter(), jnp.float32(num_obs), jnp.ones(len(keys), jnp.float32)
+    rows = jnp.asarray(_batches(keys, 0, num_obs, how))
+    advance = run_steps.lower(decoder, inference, how, images, size, course.state, rows, keys, rates).compile()
+    measure = look.lower(decoder, inference, course.state.params, images, size, unseen, keys[0]).compile()
+    compile_seconds, kept = time.perf_counter() - began, time.monotonic()
+    while len(course.looks) * how.every < how.max_steps and course.rate.any():
+        began, index = time.perf_counter(), len(course.looks)
+        rows, rates = jnp.asarray(_batches(keys, index, num_obs, how)), jnp.asarray(course.rate, jnp.float32)
+        state, loss = advance(images, size, course.state, rows, _folded(keys, index), rates)
+        course.state = jax.block_until_ready(state)
+        seconds = time.perf_counter() - began
+        seen = (*measure(course.state.params, images, size, unseen, jax.random.key(0)), loss)
+        course.see(np.stack([np.asarray(each, float) for each in seen]), seconds)
+        report(len(course.looks) * how.every, float(np.nanmax(course.looks[-1][0], initial=-np.inf)))
+        if checkpoint is not None and time.monotonic() - kept >= checkpoint.every:
+            checkpoint.keep(course)
+            kept = time.monotonic()
+    return course.trained(num_obs, inference, compile_seconds)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@partial(jax.vmap, in_axes=(None, None, None, None, 0))
+def _starts(decoder: Decoder, inference: Inference, num_obs: int, start: Start, key: PRNGKeyArray) -> Params:
+    return initial(key, decoder, inference, num_obs, start)
+
+
+def _folded(keys: PRNGKeyArray, index: int) -> PRNGKeyArray:
+    return jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+
+
+def _batches(keys: PRNGKeyArray, index: int, num_obs: int, how: Training) -> Int[np.ndarray, "R steps B"]:
+    """Return the rows of each step after look ``index`` of each run: epochs in a random order, cut into batches.
+
+    All batches are of equal size; what an epoch leaves over waits for the next.
+    """
+    size = min(how.batch_size, num_obs)
+    in_epoch = num_obs // size
+    number = -(-how.every // in_epoch)
+
+    def of_run(words: np.ndarray) -> np.ndarray:
+        random = np.random.default_rng([*words, index])
+        orders = random.permuted(np.tile(np.arange(num_obs, dtype=np.int32), (number, 1)), axis=1)
+        return orders[:, : in_epoch * size].reshape(-1, size)[: how.every]
+
+    return np.stack([of_run(words) for words in np.asarray(jax.random.key_data(keys))])
+
+
+def _padded(params: Params, inference: Inference, number: int) -> Params:
+    """Return parameters with free factors of further images, which no step touches."""
+    if inference.infer is not None:
+        return params
+    room = ((0, 0), (0, number - params["local"]["loc"].shape[1]), (0, 0))
+    return params | {"local": jax.tree.map(lambda leaf: jnp.pad(leaf, room), params["local"])}

@@ -1,0 +1,614 @@
+"""The Bayesian decoder of images: density, mini-batch ELBO, training, refinement, loader, tables and figures."""
+
+import gzip
+import hashlib
+import struct
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from numpyro.infer import SVI, Trace_ELBO
+from programs import ROOT, call, succeed
+from scipy.stats import norm
+
+from avigap import models
+from avigap.config import check_config
+from avigap.core import bind, latent_shapes, log_joint, simulate
+from avigap.errors import InputError
+from avigap.images import idx
+from avigap.images.evaluate import free_factors, measure, refine
+from avigap.images.files import checksum, decoder_of, read_fits, read_images, write_images
+from avigap.images.inference import build
+from avigap.images.objective import (
+    Decoder,
+    batch_elbo,
+    initial,
+    kl_from_prior,
+    kl_theta,
+    log_likelihood_rows,
+    loss_as_coded,
+)
+from avigap.images.plots import broken_note, image_reconstructions
+from avigap.images.results import refinement, summarise
+from avigap.images.steps import adam, begin, factors, training
+from avigap.images.train import Checkpoint, train
+from avigap.models.bnn_images import decode, num_weights
+from avigap.settings import check_settings
+
+SMALL = Decoder(latent=2, hidden=(3, 4), pixels=5, weight_scale=1.3, pixel_scale=0.6)
+METHODS = {
+    "factorized": {"kind": "factorized"},
+    "constant": {"kind": "constant"},
+    "encoder": {"kind": "encoder", "width": 3},
+}
+NUM_OBS = 12
+FIGURES = ("paths", "convergence", "gaps", "reconstructions")
+
+
+def joint_of(decoder):
+    program = models.load("bnn_images")
+    return bind(program, check_settings("bnn_images", program.program, decoder._asdict()))
+
+
+def images_of(decoder, number=NUM_OBS, seed=0):
+    return np.random.default_rng(seed).uniform(size=(number, decoder.pixels))
+
+
+def variational(decoder=SMALL, number=NUM_OBS, seed=0):
+    """Random loc and log scale of theta and of the factors of all images."""
+    random = np.random.default_rng(seed)
+    theta = {"loc": random.normal(size=decoder.num_weights), "log_scale": random.normal(size=decoder.num_weights) - 1}
+    local = random.normal(size=(2, number, decoder.latent)) - np.array([0, 1])[:, None, None]
+    return jax.tree.map(jnp.asarray, theta), *jnp.asarray(local)
+
+
+# The program
+
+
+def test_the_dimension_of_theta_follows_from_the_sizes():
+    assert num_weights(64, (256, 256), 784) == 64 * 256 + 256**2 + 256 * 784 + 2 * 256 + 784 == 283_920
+    assert num_weights(32, (64,), 784) == 64 * 32 + 64 + 64 * 784 + 784
+    assert latent_shapes(joint_of(SMALL), 3) == {"theta": (SMALL.num_weights,), "z": (3, SMALL.latent)}
+
+
+def test_encoders_have_as_many_parameters_as_those_of_the_paper():
+    for width, number in {1: 1043, 64: 62_720, 128: 133_504, 256: 299_648}.items():
+        params = build({"kind": "encoder", "width": width}).init(jax.random.key(0), 7, 784, 64, "common")
+        assert sum(leaf.size for leaf in jax.tree.leaves(params)) == number
+
+
+def test_density_equals_loops_over_images_and_layers():
+    x, random = images_of(SMALL), np.random.default_rng(1)
+    theta, z = random.normal(size=SMALL.num_weights), random.normal(size=(NUM_OBS, SMALL.latent))
+    total, first, layers = norm.logpdf(theta, 0, SMALL.weight_scale).sum(), 0, []
+    for inputs, outputs in [(2, 3), (3, 4), (4, 5)]:
+        weight = theta[first : first + inputs * outputs].reshape(inputs, outputs)
+        layers.append((weight, theta[first + inputs * outputs : first + (inputs + 1) * outputs]))
+        first += (inputs + 1) * outputs
+    for n in range(NUM_OBS):
+        values = z[n]
+        for index, (weight, bias) in enumerate(layers):
+            values = np.where(values > 0, values, 0.2 * values) if index else values
+            values = weight.T @ values + bias
+        total += norm.logpdf(z[n]).sum() + norm.logpdf(x[n], values, SMALL.pixel_scale).sum()
+    latents = {"theta": jnp.asarray(theta), "z": jnp.asarray(z)}
+    assert float(log_joint(joint_of(SMALL), jnp.asarray(x), latents)) == pytest.approx(total, rel=1e-12)
+
+
+def test_the_program_simulates_images_with_the_noise_that_it_scores():
+    settings = SMALL._asdict()
+    x, latents = simulate(models.load("bnn_images"), settings, 4000, jax.random.key(3))
+    residual = (x - decode(jnp.asarray(latents["theta"]), latents["z"], SMALL.hidden, SMALL.pixels)) / SMALL.pixel_scale
+    assert abs(float(residual.mean())) < 4 / residual.size**0.5
+    assert abs(float(residual.var()) - 1) < 4 * (2 / residual.size) ** 0.5
+
+
+# The objective
+
+
+def test_kl_equals_that_of_numpyro():
+    loc, log_scale = np.random.default_rng(0).normal(size=(2, 9))
+    expected = dist.kl_divergence(dist.Normal(loc, np.exp(log_scale)), dist.Normal(0.0, 1.7))
+    assert np.allclose(kl_from_prior(loc, log_scale, 1.7), expected, rtol=1e-12)
+
+
+def test_elbo_agrees_with_draws_of_all_weights_scored_by_the_program():
+    theta, loc, log_scale = variational()
+    x, joint, draws = jnp.asarray(images_of(SMALL)), joint_of(SMALL), 20_000
+
+    @jax.jit
+    def one(key):
+        of_theta, of_z = jax.random.split(key)
+        weights = theta["loc"] + jnp.exp(theta["log_scale"]) * jax.random.normal(of_theta, theta["loc"].shape)
+        z = loc + jnp.exp(log_scale) * jax.random.normal(of_z, loc.shape)
+        log_q = dist.Normal(theta["loc"], jnp.exp(theta["log_scale"])).log_prob(weights).sum()
+        log_q += dist.Normal(loc, jnp.exp(log_scale)).log_prob(z).sum()
+        return log_joint(joint, x, {"theta": weights, "z": z}) - log_q
+
+    ours = jax.jit(lambda key: batch_elbo(key, SMALL, theta, loc, log_scale, x, NUM_OBS))
+    by_program = np.asarray(jax.lax.map(one, jax.random.split(jax.random.key(0), draws)))
+    by_layers = np.asarray(jax.lax.map(ours, jax.random.split(jax.random.key(1), draws)))
+    error = (by_program.var() / draws + by_layers.var() / draws) ** 0.5
+    assert abs(by_program.mean() - by_layers.mean()) < 4 * error
+    assert by_layers.std() < by_program.std()  # integrated layers and entropies take noise away
+
+
+def test_elbo_agrees_with_trace_elbo_of_numpyro():
+    theta, loc, log_scale = variational(seed=4)
+    x, program, settings = jnp.asarray(images_of(SMALL)), models.load("bnn_images").program, SMALL._asdict()
+
+    def guide(x, *, num_obs, **_):
+        numpyro.sample("theta", dist.Normal(theta["loc"], jnp.exp(theta["log_scale"])).to_event(1))
+        with numpyro.plate("obs", num_obs):
+            numpyro.sample("z", dist.Normal(loc, jnp.exp(log_scale)).to_event(1))
+
+    particles, draws = 4000, 4000
+    svi = SVI(program, guide, numpyro.optim.Adam(1e-3), Trace_ELBO(num_particles=particles))
+    state = svi.init(jax.random.key(0), x, num_obs=NUM_OBS, **settings)
+    theirs = -float(svi.evaluate(state, x, num_obs=NUM_OBS, **settings))
+    keys = jax.random.split(jax.random.key(2), draws)
+    ours = jax.vmap(lambda key: batch_elbo(key, SMALL, theta, loc, log_scale, x, NUM_OBS))(keys)
+    assert theirs == pytest.approx(float(ours.mean()), abs=8 * float(ours.std()) / draws**0.5 + 0.02 * abs(theirs))
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_elbo_of_a_batch_is_unbiased_for_that_of_all_images(size):
+    theta, loc, log_scale = variational(seed=2)
+    x = jnp.asarray(images_of(SMALL))
+
+    def of_batch(key):
+        order, draw = jax.random.split(key)
+        rows = jax.random.permutation(order, NUM_OBS)[:size]
+        return batch_elbo(draw, SMALL, theta, loc[rows], log_scale[rows], x[rows], NUM_OBS)
+
+    batches = jax.lax.map(of_batch, jax.random.split(jax.random.key(5), 20_000))
+    whole = jax.lax.map(
+        lambda key: batch_elbo(key, SMALL, theta, loc, log_scale, x, NUM_OBS),
+        jax.random.split(jax.random.key(6), 20_000),
+    )
+    error = float(jnp.sqrt((batches.var() + whole.var()) / 20_000))
+    assert abs(float(batches.mean() - whole.mean())) < 4 * error
+
+
+def test_likelihood_of_known_weights_and_latents_is_the_normal_density():
+    theta, loc, log_scale = variational()
+    sure = {"loc": theta["loc"], "log_scale": jnp.full_like(theta["log_scale"], -40.0)}
+    x = jnp.asarray(images_of(SMALL))
+    ours = log_likelihood_rows(jax.random.key(0), SMALL, sure, loc, jnp.full_like(log_scale, -40.0), x)
+    mean = decode(theta["loc"], loc, SMALL.hidden, SMALL.pixels)
+    assert np.allclose(ours, norm.logpdf(x, mean, SMALL.pixel_scale).sum(1), rtol=1e-10)
+
+
+def test_loss_as_coded_has_the_defects_of_the_authors_code():
+    theta, loc, log_scale = variational()
+    x, rows, key = jnp.asarray(images_of(SMALL)), jnp.array([0, 3, 7]), jax.random.key(1)
+    keys = jax.random.split(key)
+    noise = jax.random.normal(keys[0], theta["loc"].shape), jax.random.normal(keys[1], loc.shape)
+    weights, z = theta["loc"] + jnp.exp(theta["log_scale"]) * noise[0], loc + jnp.exp(log_scale) * noise[1]
+    fit = 4 * jnp.sum((x[rows] - decode(weights, z[rows], SMALL.hidden, SMALL.pixels)) ** 2)  # no 1/2
+    expected = fit + jnp.sum(weights**2) + jnp.sum(z**2)
+    for drawn, centre, log_s in ((weights, theta["loc"], theta["log_scale"]), (z, loc, log_scale)):
+        variance = jnp.exp(log_s)  # the scale, where the variance belongs
+        expected += jnp.sum(-0.5 * jnp.log(variance) - 0.5 * (drawn - centre) ** 2 / variance)
+    assert float(loss_as_coded(key, SMALL, theta, loc, log_scale, x, rows)) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_scales_at_the_optimum_as_coded_are_too_small():
+    """Without a likelihood the prior of variance 1/2 gives s = 0.707; the code's entropy has 4 s^2 - s - 1 = 0."""
+    best, size = (1 + 17**0.5) / 8, 200
+    theta = {"loc": jnp.zeros(SMALL.num_weights), "log_scale": jnp.full(SMALL.num_weights, -40.0)}
+    loc, x, rows = jnp.zeros((size, SMALL.latent)), jnp.zeros((size, SMALL.pixels)), jnp.arange(3)
+
+    def slope(log_s, key):
+        at = jnp.full(loc.shape, log_s)
+        return jax.grad(lambda both: loss_as_coded(key, SMALL, theta, loc, both, x, rows))(at).mean()
+
+    keys = jax.random.split(jax.random.key(0), 200)
+    at_best, at_right = (jax.vmap(lambda key, s=s: slope(jnp.log(s), key))(keys) for s in (best, 0.5**0.5))
+    assert abs(float(at_best.mean())) < 4 * float(at_best.std()) / 200**0.5
+    assert float(at_right.mean()) > 0.1  # it would still shrink there
+
+
+# Training
+
+
+@pytest.mark.parametrize("start", ["common", "published"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_family_starts_as_stated(method, start):
+    inference = build(METHODS[method])
+    params = initial(jax.random.key(0), SMALL, inference, NUM_OBS, start)
+    loc, log_scale = factors(inference, params["local"], jnp.asarray(images_of(SMALL), jnp.float32))
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
+    assert (np.asarray(params["theta"]["log_scale"]) == (-3 if start == "common" else -2)).all()
+    is_standard = not np.asarray(loc).any() and not np.asarray(log_scale).any()
+    assert is_standard == (start == "common")
+    assert (np.ptp(np.asarray(params["theta"]["loc"])) > 0) == (start == "common")
+
+
+def test_adam_is_that_of_numpyro():
+    params = {"theta": {"a": jnp.array([1.0, -2.0])}, "local": {"b": jnp.array([[3.0]])}}
+    optimiser, state = numpyro.optim.Adam(0.1), begin(params, build({"kind": "constant"}))
+    theirs, rate = optimiser.init(params), jax.tree.map(lambda _: 0.1, params)
+    for step in range(5):
+        gradient = jax.tree.map(lambda leaf, step=step: leaf * (step - 2.0) + 1.0, optimiser.get_params(theirs))
+        theirs, state = optimiser.update(gradient, theirs), adam(state, gradient, rate)
+    for ours, other in zip(jax.tree.leaves(state.params), jax.tree.leaves(optimiser.get_params(theirs)), strict=True):
+        assert np.allclose(ours, other, rtol=1e-5)
+
+
+def trained(method, how, num_obs=NUM_OBS, **more):
+    x, test = images_of(SMALL, NUM_OBS), images_of(SMALL, 4, seed=9)
+    keys = jax.random.split(jax.random.key(0), 2)
+    return train(SMALL, build(METHODS[method]), how, x, num_obs, test, keys, **more)
+
+
+def test_factors_of_images_outside_the_data_are_not_touched_and_those_within_are():
+    how = training(max_steps=40, every=20, batch_size=3, patience=0)
+    params = trained("factorized", how, num_obs=8).params["local"]
+    assert params["loc"].shape == (2, 8, SMALL.latent)
+    assert (np.abs(params["loc"]).max(axis=-1) > 0).all()
+
+
+def test_images_beyond_the_first_ones_have_no_part_in_training():
+    how, key = training(max_steps=20, every=10, batch_size=3, patience=0), jax.random.split(jax.random.key(0), 2)
+    x, test, inference = images_of(SMALL), images_of(SMALL, 4, 9), build(METHODS["encoder"])
+    other = np.concatenate([x[:8], 1 - x[8:]])
+    one, two = (train(SMALL, inference, how, each, 8, test, key) for each in (x, other))
+    assert np.array_equal(one.elbo, two.elbo) and np.array_equal(one.mse_train, two.mse_train)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_raises_the_elbo_until_it_has_converged(method):
+    how = training(max_steps=6000, every=100, batch_size=6, patience=2, tolerance=0.02)
+    runs = trained(method, how)
+    assert runs.status == ["converged", "converged"] and runs.steps[-1] < 6000
+    assert (runs.elbo[:, -1] > runs.elbo[:, 0] + 1).all()
+    assert np.isnan(runs.mse_test).all() == (method == "factorized")
+
+
+def test_runs_that_are_cut_off_say_so():
+    assert trained("constant", training(max_steps=20, every=10, batch_size=6)).status == ["max_steps"] * 2
+
+
+def test_a_run_that_breaks_is_marked_and_the_others_go_on():
+    how = training(max_steps=40, every=20, batch_size=6, patience=0)
+    start = jax.vmap(lambda key: initial(key, SMALL, build(METHODS["encoder"]), NUM_OBS, "common"))(
+        jax.random.split(jax.random.key(0), 2)
+    )
+    start["theta"]["loc"] = start["theta"]["loc"].at[0, 0].set(jnp.nan)
+    runs = trained("encoder", how, start=start)
+    assert runs.status == ["nonfinite", "max_steps"]
+    assert not np.isfinite(runs.elbo[0]).any() and np.isfinite(runs.elbo[1]).all()
+
+
+def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_path):
+    how = training(max_steps=60, every=10, batch_size=5, patience=0)
+    whole = trained("factorized", how)
+    keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
+
+    def stop(step, _):
+        if step == 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained("factorized", how, checkpoint=keeping, report=stop)
+    seen = []
+    resumed = trained("factorized", how, checkpoint=keeping, report=lambda step, _: seen.append(step))
+    assert seen == [30, 40, 50, 60]  # what was kept at step 20 is not done again
+    assert np.array_equal(resumed.elbo, whole.elbo)
+    assert all(map(np.array_equal, jax.tree.leaves(resumed.params), jax.tree.leaves(whole.params)))
+    with pytest.raises(InputError, match="other data or settings"):
+        trained("factorized", how, checkpoint=keeping._replace(identity="others"))
+    keeping.path.write_bytes(b"PK")
+    with pytest.raises(InputError, match="cannot be read"):
+        trained("factorized", how, checkpoint=keeping)
+
+
+def test_the_objective_as_coded_is_what_its_runs_minimise():
+    how = training(max_steps=400, every=100, batch_size=4, patience=0, objective="as_coded", start="published")
+    for method in METHODS:
+        runs = trained(method, how)
+        assert np.isfinite(runs.loss).all() and (runs.loss[:, -1] < runs.loss[:, 0]).all()
+
+
+# Measures
+
+
+def linear_decoder():
+    """A decoder without hidden layers and known weights: the best factors of all images are in closed form."""
+    decoder = Decoder(latent=2, hidden=(), pixels=5, pixel_scale=0.7)
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=decoder.num_weights))
+    return decoder, {"loc": weights, "log_scale": jnp.full_like(weights, -30.0)}
+
+
+def best_factors(decoder, theta, x):
+    """F-VI's optimum of each image of a linear decoder, by linear algebra."""
+    layer = np.asarray(theta["loc"]).reshape(3, 5)
+    precision = np.eye(2) + layer[:2] @ layer[:2].T / decoder.pixel_scale**2
+    loc = np.linalg.solve(precision, layer[:2] @ (x - layer[2]).T / decoder.pixel_scale**2).T
+    return loc, np.broadcast_to(-0.5 * np.log(np.diag(precision)), loc.shape)
+
+
+def test_refinement_finds_the_best_factors_of_a_linear_decoder():
+    decoder, theta = linear_decoder()
+    x = images_of(decoder, 7)
+    loc, log_scale = best_factors(decoder, theta, x)
+    both = jax.tree.map(lambda leaf: leaf[None], theta)
+    path = refine(decoder, (0, 1, 200), both, jnp.zeros((1, 2, 7, 2)), x, jax.random.key(0))
+    assert path.shape == (3, 1, 2, 7, 2) and not path[0].any()
+    assert np.abs(path[2, 0, 0] - loc).max() < 0.1 * np.exp(log_scale).min()
+    assert np.abs(path[2, 0, 1] - log_scale).max() < 0.1
+
+
+def test_the_gap_of_a_linear_decoder_is_the_closed_form():
+    """The ELBO of an image is quadratic in loc: half the squared distance to the best, in the posterior's precision."""
+    decoder, theta = linear_decoder()
+    x = images_of(decoder, 7)
+    best, log_scale = best_factors(decoder, theta, x)
+    layer = np.asarray(theta["loc"]).reshape(3, 5)[:2]
+    precision = np.eye(2) + layer @ layer.T / decoder.pixel_scale**2
+    off = 0.3 * np.random.default_rng(1).normal(size=best.shape)
+    expected = 0.5 * np.einsum("nd,de,ne->n", off, precision, off).mean()
+    both = jax.tree.map(lambda leaf: leaf[None], theta)
+    start = (jnp.asarray(best + off)[None], jnp.asarray(log_scale)[None])
+    found = refinement(decoder, both, [start], x, jax.random.key(0), (0, 200))
+    gap, error = found.gap()
+    assert gap[0] == pytest.approx(expected, abs=4 * error[0] + 0.02 * expected)
+    assert found.gap(1)[0][0] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_choosing_the_best_of_several_starts_does_not_flatter_it():
+    decoder, theta = linear_decoder()
+    x = images_of(decoder, 3)
+    best, log_scale = (jnp.asarray(part)[None] for part in best_factors(decoder, theta, x))
+    both = jax.tree.map(lambda leaf: leaf[None], theta)
+    found = refinement(decoder, both, [(best, log_scale), (best, log_scale)], x, jax.random.key(0), (0,))
+    assert found.gap()[0][0] == 0.0
+
+
+def test_measures_do_not_depend_on_chunks_but_for_their_draws(monkeypatch):
+    theta, loc, log_scale = variational()
+    one = jax.tree.map(lambda leaf: leaf[None], theta)
+    x, values = images_of(SMALL), []
+    for chunk in (5, 500):
+        monkeypatch.setattr("avigap.images.evaluate.CHUNK", chunk)
+        values.append(measure(SMALL, one, loc[None], log_scale[None], x, jax.random.key(0), 4000))
+    (first, first_error), (second, second_error) = (each.elbo() for each in values)
+    assert values[0].rows.shape == (1, 4000, NUM_OBS)
+    assert abs(first - second) < 4 * (first_error**2 + second_error**2) ** 0.5
+    assert values[0].kl_theta[0] == pytest.approx(float(kl_theta(SMALL, theta)))
+
+
+def test_gaps_are_to_the_best_refined_run_of_the_same_experiment_and_size():
+    runs = pd.DataFrame(
+        {
+            "experiment": ["a", "a", "a", "b"],
+            "method": ["factorized", "encoder", "encoder", "factorized"],
+            "num_obs": [10, 10, 20, 10],
+            "elbo": [-5.0, -9.0, np.nan, 3.0],
+            "elbo_refined": [-5.0, -3.0, np.nan, 3.0],
+        }
+    )
+    table = summarise(runs, {"a": "corrected", "b": "as_coded"})
+    assert np.allclose(table.gap_per_obs, [0.2, 0.6, np.nan, 0.0], equal_nan=True)
+    assert table.best_method.fillna("none").tolist() == ["encoder", "encoder", "none", "factorized"]
+    assert table["mode"].tolist() == ["corrected"] * 3 + ["as_coded"]
+
+
+# The loader
+
+
+def idx_bytes(images, kind=8, magic=b"\0\0"):
+    header = struct.pack(f">{images.ndim}I", *images.shape)
+    return magic + bytes([kind, images.ndim]) + header + images.tobytes()
+
+
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_files_come_back_compressed_or_not(tmp_path, pack):
+    (tmp_path / "images").write_bytes(content := pack(idx_bytes(IMAGES)))
+    found = idx.read_idx(tmp_path / "images", hashlib.md5(content).hexdigest())
+    assert found.dtype == np.uint8 and np.array_equal(found, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (idx_bytes(IMAGES)[:-1], "is truncated: it has 23 values, 24 belong to 2 images"),
+        (idx_bytes(IMAGES)[:9], "is truncated: its header has 9 of 16 bytes"),
+        (idx_bytes(IMAGES) + b"!", "is longer than its header says"),
+        (gzip.compress(idx_bytes(IMAGES))[:-12], "is truncated or damaged"),
+        (idx_bytes(IMAGES, magic=b"\1\0"), "is not an IDX file: it starts with 01 00 08 03"),
+        (b"\0", "is not an IDX file"),
+        (idx_bytes(IMAGES, kind=13), "must hold unsigned bytes in 3 dimensions"),
+        (idx_bytes(IMAGES[0]), "got type 8 in 2 dimensions"),
+        (idx_bytes(IMAGES[:0]), "has no image"),
+        (b"", "is empty"),
+    ],
+)
+def test_files_that_are_not_whole_idx_files_are_refused(tmp_path, content, sentence):
+    (tmp_path / "images").write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        idx.read_idx(tmp_path / "images")
+
+
+def test_published_files_are_loaded_once_and_checked(tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    site.mkdir()
+    sums = []
+    for name, images in ((idx.TRAIN, IMAGES), (idx.TEST, IMAGES[:1])):
+        (site / name).write_bytes(content := gzip.compress(idx_bytes(images)))
+        sums.append((name, hashlib.md5(content).hexdigest()))
+    monkeypatch.setitem(idx.PUBLISHED, "mnist", idx.Published(site.as_uri(), *sums))
+    images = idx.load("mnist", 1, tmp_path / "kept")
+    assert np.array_equal(images.train, IMAGES.reshape(2, 12) / 255) and images.shape == (3, 4)
+    (site / idx.TRAIN).unlink()
+    assert np.array_equal(idx.load("mnist", 1, tmp_path / "kept").train, images.train)
+    (tmp_path / "kept" / idx.TRAIN).write_bytes(b"other")
+    with pytest.raises(InputError, match="its MD5 sum is"):
+        idx.load("mnist", 1, tmp_path / "kept")
+    with pytest.raises(InputError, match="without a connection, put the file train-images"):
+        idx.load("mnist", 1, tmp_path / "empty")
+    assert not list((tmp_path / "empty").glob("*"))
+
+
+def test_digits_are_split_without_overlap():
+    images = idx.load("digits", 97)
+    assert images.train.shape == (1700, 64) and images.test.shape == (97, 64)
+    assert images.train.min() == 0 and images.train.max() == 1
+    both = np.concatenate([images.train, images.test])
+    from sklearn.datasets import load_digits
+
+    assert np.allclose(np.sort(both.sum(1)), np.sort(load_digits().data.sum(1) / 16))
+
+
+@pytest.mark.parametrize(
+    ("source", "held_out", "more", "sentence"),
+    [
+        ("cifar", 1, {}, "unknown source of images 'cifar'; available: digits"),
+        ("digits", 1797, {}, "held_out must be below the 1797 digits"),
+        ("mnist", 1, {}, "needs a 'folder'"),
+        ("idx", 1, {}, "needs two files"),
+    ],
+)
+def test_sources_that_cannot_be_loaded_are_refused(source, held_out, more, sentence):
+    with pytest.raises(InputError, match=sentence):
+        idx.load(source, held_out, **more)
+
+
+def test_images_that_are_not_finite_are_not_written(tmp_path):
+    x = np.full((2, 4), np.nan)
+    with pytest.raises(InputError, match="not finite numbers"):
+        write_images(tmp_path / "i.nc", idx.Images(x, x, (2, 2)), "digits")
+
+
+# Programs, tables and figures
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory):
+    """Every program on two IDX files of 4 x 4 pixels."""
+    folder = tmp_path_factory.mktemp("images")
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8)
+    (folder / "train.idx").write_bytes(idx_bytes(images))
+    (folder / "test.idx").write_bytes(idx_bytes(images[:8]))
+    succeed(folder, "prepare_images", "--source", "idx", "--train", "train.idx", "--test", "test.idx", "--held-out", 6,
+            "--output", "small/images.nc")  # fmt: skip
+    fit = '{"max_steps": 60, "every": 20, "batch_size": 8, "patience": 0}'
+    runs = {"factorized": [], "width_2": [], "semi": ["--start", "small/fits/width_2_0.nc"]}
+    for name in ("width_2", "factorized", "semi"):
+        method = '{"kind": "encoder", "width": 2}' if name == "width_2" else '{"kind": "factorized"}'
+        succeed(folder, "fit_images", "--data", "small/images.nc", "--method", method, "--fit", fit,
+                "--num-obs", 10, 30, "--settings", '{"latent": 2, "hidden": [3]}', "--seed", 0, 1, *runs[name],
+                "--output", f"small/fits/{name}_0.nc")  # fmt: skip
+        succeed(folder, "measure_images", "--data", "small/images.nc", "--fits", f"small/fits/{name}_0.nc",
+                "--tolerance", 0.2, "--output", f"small/runs/{name}_0.csv",
+                f"small/refinement/{name}_0.csv")  # fmt: skip
+    every = [f"{name}_0" for name in runs]
+    succeed(folder, "summarise_images", "--runs", *(f"small/runs/{n}.csv" for n in every), "--refinement",
+            *(f"small/refinement/{n}.csv" for n in every), "--fits", *(f"small/fits/{n}.nc" for n in every),
+            "--modes", '{"small": "corrected"}', "--output", "images.csv", "refinement.csv",
+            "--provenance", "provenance.json")  # fmt: skip
+    return folder, every
+
+
+def test_tables_have_a_row_for_each_run(chain):
+    folder, every = chain
+    table = pd.read_csv(folder / "images.csv")
+    assert len(table) == len(every) * 2 * 2
+    assert (table.groupby("num_obs").gap_per_obs.min() > -0.1).all()
+    assert table.held_out_gap_per_obs.isna().eq(table.method != "width_2").all()
+    assert set(table.is_continued[table.method == "semi"]) == {True}
+    assert table.num_weights.eq(3 * 3 + 4 * 16).all()
+    curve = pd.read_csv(folder / "refinement.csv")
+    assert set(curve.split) == {"train", "held_out"} and curve.gap_per_obs.notna().all()
+
+
+def test_fits_started_from_another_method_begin_where_it_ended(chain):
+    folder, _ = chain
+    images, _ = read_images(folder / "small/images.nc")
+    encoder, semi = (read_fits(folder / f"small/fits/{n}_0.nc", checksum(images.train))[1] for n in ("width_2", "semi"))
+    decoder = decoder_of(encoder.settings, 16)
+    theta, own = encoder.trained.params["theta"], free_factors(encoder.inference, encoder.trained.params, images.train)
+    before = measure(decoder, theta, *own, images.train, jax.random.key(0)).elbo()[0]
+    assert np.abs(semi.trained.elbo[:, 0] - before).max() < 0.5 * np.abs(encoder.trained.elbo[:, 0] - before).max() + 60
+
+
+def test_figures_are_drawn_and_a_broken_run_is_named(chain):
+    folder, every = chain
+    succeed(folder, "plot_images", "--runs", "images.csv", "--refinement", "refinement.csv",
+            "--data", "small/images.nc", "--fits", *(f"small/fits/{n}.nc" for n in every),
+            "--tolerances", '{"small": 0.2}', "--output",
+            *(f"figures/image_{name}.png" for name in FIGURES))  # fmt: skip
+    names = {path.name for path in (folder / "figures").iterdir()}
+    assert names == {f"image_{name}.png" for name in FIGURES}
+    runs = pd.read_csv(folder / "images.csv")
+    assert broken_note(runs) == ""
+    runs.loc[0, "status"] = "nonfinite"
+    assert "factorized: 1 of 4" in broken_note(runs)
+
+
+def test_a_reconstruction_that_is_not_finite_is_no_figure():
+    with pytest.raises(InputError, match="not finite numbers"):
+        image_reconstructions({"a": (2, 2)}, {"a": {"data": np.full((3, 4), np.nan)}})
+
+
+def test_fits_of_other_images_are_refused(chain, tmp_path):
+    folder, _ = chain
+    images = np.random.default_rng(1).uniform(size=(30, 16))
+    write_images(tmp_path / "images.nc", idx.Images(images, images[:3], (4, 4)), "idx")
+    failed = call(tmp_path, "measure_images", "--data", tmp_path / "images.nc",
+                  "--fits", folder / "small/fits/semi_0.nc", "--tolerance", 1, "--output", "o.csv",
+                  "r.csv")  # fmt: skip
+    assert failed.code and "is of other images than the data" in failed.err
+
+
+# The configuration
+
+
+def config_of(**change):
+    entry = {"data": {"source": "digits", "held_out": 9}, "num_obs": [10], "mse_tolerance": 0.1}
+    entry["methods"] = {"factorized": {"kind": "factorized"}, "w": {"kind": "encoder", "width": 2}}
+    return {"experiments": {}, "images": {"small": {**entry, **change}}}
+
+
+def test_an_images_block_is_filled_in():
+    check_config(config := config_of(), ROOT / "workflow/schemas/config.schema.yaml", ROOT)
+    assert config["images"]["small"]["seeds_per_job"] == config["images"]["small"]["seeds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"data": {"source": "digit", "held_out": 9}}, "unknown source of images 'digit'"),
+        ({"data": {"source": "mnist", "held_out": 9}}, "source 'mnist' needs folder, got none"),
+        ({"data": {"source": "idx", "held_out": 9, "train": "no", "test": "no"}}, "does not exist"),
+        ({"settings": {"pixels": 4}}, "pixels follow from the images"),
+        ({"settings": {"latent": 0}}, "latent of model 'bnn_images' must be at least 1"),
+        ({"fit": {"patience": -1}}, "patience must be at least 0"),
+        ({"methods": {"w": {"kind": "constant"}}}, "a method named 'factorized' is needed"),
+        ({"methods": {"factorized": {"kind": "factorised"}}}, "unknown kind of method"),
+        ({"methods": {"factorized": {"kind": "factorized", "start": "w"}}}, "unknown method to start from 'w'"),
+        ({"mse_tolerance": 0}, "mse_tolerance must be greater than 0"),
+        ({"num_obs": [10], "data": {"source": "digits", "held_out": 9, "num_train": 5}}, "at most num_train = 5"),
+    ],
+)
+def test_an_images_block_that_cannot_run_is_refused(change, sentence):
+    with pytest.raises(InputError, match=sentence):
+        check_config(config_of(**change), ROOT / "workflow/schemas/config.schema.yaml", ROOT)
+
+
+def test_images_are_no_model_of_an_experiment_with_numbers_for_rows():
+    experiment = {
+        "model": "bnn_images",
+        "data": {"simulate": {"num_obs": [5]}},
+        "families": {"c": {"kind": "constant"}},
+    }
+    with pytest.raises(InputError, match="it belongs under 'images'"):
+        check_config({"experiments": {"a": experiment}}, ROOT / "workflow/schemas/config.schema.yaml", ROOT)
