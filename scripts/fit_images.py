@@ -57,14 +57,14 @@ def main() -> None:
     for num_obs in args.num_obs or [len(images.train)]:
         if num_obs > len(images.train):
             raise InputError(f"--num-obs must be at most the {len(images.train)} images of the data, got {num_obs}")
-        x, path = images.train[:num_obs], args.checkpoint and args.checkpoint / f"n{num_obs}.npz"
-        identity = repr((data, num_obs, args.seed, sorted(args.method.items()), decoder, how, str(args.start)))
+        x, identity = images.train[:num_obs], repr((data, num_obs, args.seed, args.method, decoder, how, args.start))
+        checkpoint = Checkpoint.of(args.checkpoint, identity) if args.checkpoint else None
         progress = cli.Progress(f"{source} {num_obs} images", how.max_steps)
         trained = train(
             *(decoder, build(args.method), how, images.train, num_obs, images.test, keys),
             start_of(args.start, data, num_obs, args.seed, x),
             partial(progress, "best of all"),
-            Checkpoint(path, identity) if path else None,
+            checkpoint,
         )
         progress.close()
         configured = args.method, decoder._asdict(), how._asdict()
@@ -72,6 +72,8 @@ def main() -> None:
         for seed, elbo, status in zip(args.seed, trained.elbo[:, -1], trained.status, strict=True):
             cli.print_result({"num_obs": num_obs, "seed": seed, "elbo_per_obs": elbo / num_obs, "status": status})
     write_fits(args.output, fits, inputs)
+    for path in args.checkpoint.glob("*.npz") if args.checkpoint else []:
+        path.unlink()
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_bad_settings(folder, settings, fragments):
 @pytest.mark.parametrize(
     ("changes", "fragments"),
     [
-        ({"--model": "linaer"}, ["unknown model 'linaer'; available: hmm, linear, nonlinear, saw"]),
+        ({"--model": "linaer"}, ["unknown model 'linaer'; available: bnn_images, hmm, linear, nonlinear, saw"]),
         ({"--model": "hmm", "--settings": '{"initial": "flta"}'}, ["must be one of 'normal', 'flat', got 'flta'"]),
         ({"--model": "nonlinear", "--settings": '{"normalised": 1}'}, ["must be true or false, got 1"]),
         ({"--num-obs": "0"}, ["--num-obs", "a whole number from 1", "got '0'"]),

@@ -248,7 +248,7 @@ def test_the_answer_in_words(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "line"], "unknown model 'line'; available: hmm, linear"),
+        (["--model", "line"], "unknown model 'line'; available: bnn_images, hmm, linear"),
         (["--model", "none.py:program"], "no file 'none.py'"),
         (["--model", f"{ROOT}/tests/graphs.py:none"], "has no function 'none'"),
         (["--model", "broken.py:program"], "broken.py cannot be run: ZeroDivisionError"),

@@ -20,8 +20,8 @@ from avigap.config import check_config
 from avigap.core import bind, latent_shapes, log_joint, simulate
 from avigap.errors import InputError
 from avigap.images import idx
-from avigap.images.evaluate import free_factors, measure, refine
-from avigap.images.files import checksum, decoder_of, read_fits, read_images, write_images
+from avigap.images.evaluate import measure, refine
+from avigap.images.files import checksum, read_fits, read_images, write_images
 from avigap.images.inference import build
 from avigap.images.objective import (
     Decoder,
@@ -532,12 +532,22 @@ def test_tables_have_a_row_for_each_run(chain):
 
 def test_fits_started_from_another_method_begin_where_it_ended(chain):
     folder, _ = chain
-    images, _ = read_images(folder / "small/images.nc")
-    encoder, semi = (read_fits(folder / f"small/fits/{n}_0.nc", checksum(images.train))[1] for n in ("width_2", "semi"))
-    decoder = decoder_of(encoder.settings, 16)
-    theta, own = encoder.trained.params["theta"], free_factors(encoder.inference, encoder.trained.params, images.train)
-    before = measure(decoder, theta, *own, images.train, jax.random.key(0)).elbo()[0]
-    assert np.abs(semi.trained.elbo[:, 0] - before).max() < 0.5 * np.abs(encoder.trained.elbo[:, 0] - before).max() + 60
+    still = '{"max_steps": 1, "every": 1, "patience": 0, "learning_rate": 1e-12, "local_rate": 1e-12}'
+    succeed(folder, "fit_images", "--data", "small/images.nc", "--method", '{"kind": "factorized"}', "--fit", still,
+            "--settings", '{"latent": 2, "hidden": [3]}', "--seed", 0, 1, "--start", "small/fits/width_2_0.nc",
+            "--checkpoint", "kept", "--output", "still.nc")  # fmt: skip
+    data = checksum(read_images(folder / "small/images.nc")[0].train)
+    encoder, still = read_fits(folder / "small/fits/width_2_0.nc", data)[-1], read_fits(folder / "still.nc", data)[0]
+    assert np.allclose(still.trained.elbo[:, 0], encoder.trained.elbo[:, -1], rtol=1e-5)
+    assert not list((folder / "kept").glob("*"))
+    failed = call(folder, "fit_images", "--data", "small/images.nc", "--method", '{"kind": "constant"}', "--start",
+                  "small/fits/width_2_0.nc", "--output", "no.nc")  # fmt: skip
+    assert failed.code and "only a factorized method starts from other fits" in failed.err
+
+
+def test_checkpoints_of_other_settings_have_other_names(tmp_path):
+    one, other = (Checkpoint.of(tmp_path, identity) for identity in ("one", "other"))
+    assert one.path != other.path and one.path.parent == tmp_path
 
 
 def test_figures_are_drawn_and_a_broken_run_is_named(chain):

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from avigap.convergence import BEST_RATES
 from avigap.ledger import COLUMNS
+from avigap.plots import save_figure
 from avigap.plots_explain import gap_decomposition, missed_mode, nan_rule, noise_floor, noise_law
 from avigap.plots_hmm_example import hmm_example
 from avigap.plots_ledger import ledger_glance, section
@@ -156,6 +158,15 @@ def test_time_to_a_gap_is_that_of_one_run_at_its_best_rate_for_that_gap():
         "width_2, 2.0 s; ahead from none / none",
         "width_16, 2.0 s; ahead from 100 / 100",
     ]
+
+
+@pytest.mark.parametrize("draw", [learning_rates, time_to_gap])
+def test_a_gap_that_no_run_reaches_is_said_in_words(draw, tmp_path):
+    table = some_runs()
+    table[list(BEST_RATES.values())[1]] = np.inf
+    fig = draw(table)
+    assert sum(text.get_text() == "none gets there" for ax in fig.axes for text in ax.texts) >= 1
+    save_figure(fig, tmp_path / "figure.png")
 
 
 def test_a_method_is_ahead_from_the_size_beyond_which_it_always_is():

@@ -21,6 +21,8 @@ SECTIONS = {
     "figure-8": "hidden Markov model",
     "bnn": "Bayesian neural network",
     "vae": "Bayesian neural network",
+    "images": "Bayesian neural network",
+    "digits": "Bayesian neural network",
 }
 """Part of the paper that a row belongs to, by the start of its id; all others are theory."""
 

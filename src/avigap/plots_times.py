@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from avigap.convergence import BEST_RATES, SMALL_GAPS, median_of
-from avigap.plots import Look, log_axes, panels, styled, whole_decades
+from avigap.plots import GREY, Look, log_axes, panels, styled, whole_decades
 from avigap.plots_replay import in_order, longest, method_looks
 
 
@@ -26,7 +26,7 @@ def learning_rates(table: pd.DataFrame) -> Figure:
                 look, times = looks[own.model.iloc[0], method], medians[method]
                 y = times.where(np.isfinite(times))
                 ax.plot(times.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
-            log_axes(ax)
+            _log_axes_unless_empty(ax)
             ax.set_title(
                 f"{own.model.iloc[0]}, N = {own.num_obs.max():,}\nto {SMALL_GAPS[column]:g} nats per observation"
             )
@@ -116,8 +116,17 @@ def _draw_times(ax: Axes, medians: pd.DataFrame, looks: Mapping[str, Look]) -> N
     for method, look in looks.items():
         y = medians[method].where(np.isfinite(medians[method]))
         ax.plot(y.index, y, "-" + look.marker, color=look.color, label=method, markersize=3.5)
-    log_axes(ax)
+    _log_axes_unless_empty(ax)
     whole_decades(ax, medians.to_numpy(float))
+
+
+def _log_axes_unless_empty(ax: Axes) -> None:
+    """Make axes logarithmic; where no line has a value, say so instead of failing."""
+    places = np.concatenate([np.asarray(line.get_xdata(), float) for line in ax.lines])
+    if not any(np.isfinite(np.asarray(line.get_ydata(), float)).any() for line in ax.lines):
+        ax.set(xlim=(places.min() / 2, places.max() * 2), ylim=(1, 10))
+        ax.text(0.5, 0.5, "none gets there", transform=ax.transAxes, ha="center", color=GREY)
+    log_axes(ax)
 
 
 AHEAD = "compiling; N from which it is\nahead of F-VI, to 0.02 / 0.001"

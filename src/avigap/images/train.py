@@ -1,10 +1,11 @@
 """Training of q for the Bayesian decoder to convergence: plateaus of the ELBO, falling rates, checkpoints."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,12 +110,17 @@ class Checkpoint(NamedTuple):
     identity: str
     every: float = 60.0
 
+    @classmethod
+    def of(cls, folder: Path, identity: str) -> "Checkpoint":
+        """Return the checkpoint of an identity in a folder, in which others have other names."""
+        return cls(folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz", identity)
+
     def keep(self, course: _Course) -> None:
         """Write the runs, whole or not at all."""
         leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(course.state))}
-        own = {name: getattr(course, name) for name in ("looks", "seconds", "rate", "best", "waited")}
+        own: Any = {name: getattr(course, name) for name in ("looks", "seconds", "rate", "best", "waited")}
         with replacing(self.path) as partial, partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, identity=self.identity, **own, **leaves)
+            np.savez(file, **{"identity": np.array(self.identity), **own, **leaves})
 
     def take_up(self, course: _Course) -> None:
         """Bring runs at their start to where they were kept, if they were.
