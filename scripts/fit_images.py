@@ -4,14 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from avigap import cli
 from avigap.errors import InputError
 from avigap.files import check_output
-from avigap.images.evaluate import free_factors
+from avigap.images.evaluate import free_start
 from avigap.images.files import ImageFit, checksum, decoder_of, read_fits, read_images, write_fits
 from avigap.images.inference import build
 from avigap.images.steps import training
@@ -23,20 +22,17 @@ def start_of(path: Path | None, data: str, num_obs: int, seeds: list[int], x: np
     """Return where runs of F-VI start: at the ends of those of another method; None without one."""
     if path is None:
         return None
-    fit = next((fit for fit in read_fits(path, data) if fit.num_obs == num_obs and fit.seeds == seeds), None)
-    if fit is None:
+    fits = {(fit.num_obs, *fit.seeds): fit for fit in read_fits(path, data)}
+    if (fit := fits.get((num_obs, *seeds))) is None:
         raise InputError(f"{path} has no fit of {num_obs} images and seeds {seeds}")
-    params = fit.trained.params
-    loc, log_scale = (jnp.float32(part) for part in free_factors(fit.inference, params, jnp.asarray(x)))
-    return {"theta": jax.tree.map(jnp.asarray, params["theta"]), "local": {"loc": loc, "log_scale": log_scale}}
+    return free_start(fit.inference, fit.trained.params, jnp.asarray(x))
 
 
-def main() -> None:
+def arguments() -> Any:
+    """Return the checked arguments."""
     parser = cli.parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="file written by prepare_images.py")
-    parser.add_argument(
-        "--method", type=cli.json_object, required=True, help='such as {"kind": "encoder", "width": 64}'
-    )
+    parser.add_argument("--method", type=cli.json_object, required=True, help='{"kind": "encoder", "width": 64}, ..')
     parser.add_argument("--settings", type=cli.json_object, default={}, help="of the model bnn_images")
     parser.add_argument("--fit", type=cli.json_object, default={}, help="how it is trained")
     parser.add_argument("--num-obs", type=cli.whole(1), nargs="+", help="images to train with; all if absent")
@@ -46,14 +42,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="netCDF file to write")
     args = parser.parse_args()
     cli.check_distinct("--seed", args.seed)
-    inputs = [args.data] + ([args.start] if args.start else [])
-    check_output(args.output, inputs)
+    if args.start and args.method.get("kind") != "factorized":
+        raise InputError("only a factorized method starts from other fits")
+    check_output(args.output, [args.data, *filter(None, [args.start])])
+    return args
+
+
+def main() -> None:
+    args = arguments()
     images, source = read_images(args.data)
     decoder, data = decoder_of(args.settings, images.train.shape[1]), checksum(images.train)
     how = training(**check_settings("fit", training, args.fit))
     keys, fits = jnp.stack([cli.named_key(seed, "bnn_images") for seed in args.seed]), []
-    if args.start and args.method.get("kind") != "factorized":
-        raise InputError("only a factorized method starts from other fits")
     for num_obs in args.num_obs or [len(images.train)]:
         if num_obs > len(images.train):
             raise InputError(f"--num-obs must be at most the {len(images.train)} images of the data, got {num_obs}")
@@ -71,7 +71,7 @@ def main() -> None:
         fits.append(ImageFit(trained, args.seed, num_obs, *configured, data, args.start is not None))
         for seed, elbo, status in zip(args.seed, trained.elbo[:, -1], trained.status, strict=True):
             cli.print_result({"num_obs": num_obs, "seed": seed, "elbo_per_obs": elbo / num_obs, "status": status})
-    write_fits(args.output, fits, inputs)
+    write_fits(args.output, fits, [args.data, *filter(None, [args.start])])
     for path in args.checkpoint.glob("*.npz") if args.checkpoint else []:
         path.unlink()
 

@@ -32,11 +32,12 @@ from avigap.images.objective import (
     log_likelihood_rows,
     loss_as_coded,
 )
-from avigap.images.plots import broken_note, image_reconstructions
+from avigap.images.plots import broken_note, image_convergence, image_reconstructions
 from avigap.images.results import refinement, summarise
 from avigap.images.steps import adam, begin, factors, training
 from avigap.images.train import Checkpoint, train
 from avigap.models.bnn_images import decode, num_weights
+from avigap.plots import save_figure
 from avigap.settings import check_settings
 
 SMALL = Decoder(latent=2, hidden=(3, 4), pixels=5, weight_scale=1.3, pixel_scale=0.6)
@@ -283,6 +284,21 @@ def test_a_run_that_breaks_is_marked_and_the_others_go_on():
     runs = trained("encoder", how, start=start)
     assert runs.status == ["nonfinite", "max_steps"]
     assert not np.isfinite(runs.elbo[0]).any() and np.isfinite(runs.elbo[1]).all()
+
+
+def test_training_ends_once_every_run_has_broken():
+    start = jax.vmap(lambda key: initial(key, SMALL, build(METHODS["constant"]), NUM_OBS, "common"))(
+        jax.random.split(jax.random.key(0), 2)
+    )
+    start["theta"]["loc"] = start["theta"]["loc"].at[:, 0].set(jnp.nan)
+    runs = trained("constant", training(max_steps=100, every=10, batch_size=6, patience=0), start=start)
+    assert runs.status == ["nonfinite"] * 2 and runs.steps.tolist() == [10]
+
+
+def test_the_first_step_of_each_factor_is_a_first_step_of_adam():
+    """It moves every entry by the rate, whichever batch of the epoch its image is in."""
+    how = training(max_steps=4, every=4, batch_size=3, patience=0, local_rate=0.01)
+    assert np.allclose(np.abs(trained("factorized", how).params["local"]["loc"]), 0.01, rtol=1e-3)
 
 
 def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_path):
@@ -562,6 +578,13 @@ def test_figures_are_drawn_and_a_broken_run_is_named(chain):
     assert broken_note(runs) == ""
     runs.loc[0, "status"] = "nonfinite"
     assert "factorized: 1 of 4" in broken_note(runs)
+
+
+def test_convergence_is_drawn_where_no_run_gets_there(chain, tmp_path):
+    runs = pd.read_csv(chain[0] / "images.csv").assign(steps_to_mse=np.inf, seconds_to_mse=np.inf)
+    fig = image_convergence(runs, {"small": 0.2})
+    assert all((line.get_ydata() == 1).all() and np.isfinite(line.get_xdata()).all() for line in fig.axes[0].lines)
+    save_figure(fig, tmp_path / "figure.png")
 
 
 def test_a_reconstruction_that_is_not_finite_is_no_figure():

@@ -49,6 +49,12 @@ def free_factors(inference: Inference, params: Params, x: Array) -> tuple[Array,
     return loc, log_scale
 
 
+def free_start(inference: Inference, params: Params, x: Array) -> Params:
+    """Return parameters (R, ..) of F-VI at which runs of another method ended, in float32."""
+    loc, log_scale = (jnp.float32(part) for part in free_factors(inference, params, x))
+    return {"theta": jax.tree.map(jnp.asarray, params["theta"]), "local": {"loc": loc, "log_scale": log_scale}}
+
+
 def _broadcast(both: tuple[Array, Array], number: int) -> list[Array]:
     return [jnp.broadcast_to(part, (number, part.shape[-1])) for part in both]
 

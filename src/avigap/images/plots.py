@@ -103,11 +103,13 @@ def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Fi
             (axes[2 * row], "steps_to_mse", "steps"),
             (axes[2 * row + 1], "seconds_to_mse", "seconds"),
         ):
+            at = own[column].to_numpy(float)
+            first = np.min(at[np.isfinite(at)], initial=float(own[end].max())) / 3
             for method, each in own.groupby("method", sort=False):
                 times = np.where(each.status == "nonfinite", np.inf, each[column].fillna(np.inf))
                 reached, last = np.sort(times[np.isfinite(times)]), float(own[end].max())
                 share = 1 - np.arange(len(reached) + 1) / len(times)
-                x, y = np.r_[own[column].min() / 3, reached, last], np.r_[share, share[-1]]
+                x, y = np.r_[first, reached, last], np.r_[share, share[-1]]
                 ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), alpha=0.85)
             ax.set(ylim=(-0.03, 1.03), xscale="log", xlabel=end if end == "steps" else "seconds of one run")
             ax.set_ylabel(f"share above {tolerances[experiment]:g} per pixel")
@@ -150,7 +152,7 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
 
 
 def _spread(ax: Axes, table: pd.DataFrame, by: str, column: str, look: Look, **line: Any) -> None:
-    """Draw the median over seeds against a column, and every seed; below the axis' least value at its foot."""
+    """Draw the median over seeds against a column, and every seed."""
     middle = table.groupby(by)[column].median()
     ax.plot(middle.index, middle, color=look.color, marker=look.marker, markersize=4, **line)
     ax.plot(table[by], table[column], look.marker, color=look.color, markersize=2.5, alpha=0.5, linestyle="none")
