@@ -428,7 +428,8 @@ IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_idx_files_come_back_compressed_or_not(tmp_path, pack):
-    (tmp_path / "images").write_bytes(content := pack(idx_bytes(IMAGES)))
+    content = idx_bytes(IMAGES)
+    (tmp_path / "images").write_bytes(pack(content))
     found = idx.read_idx(tmp_path / "images", hashlib.md5(content).hexdigest())
     assert found.dtype == np.uint8 and np.array_equal(found, IMAGES)
 
@@ -459,15 +460,18 @@ def test_published_files_are_loaded_once_and_checked(tmp_path, monkeypatch):
     site.mkdir()
     sums = []
     for name, images in ((idx.TRAIN, IMAGES), (idx.TEST, IMAGES[:1])):
-        (site / name).write_bytes(content := gzip.compress(idx_bytes(images)))
+        (site / name).write_bytes(gzip.compress(content := idx_bytes(images)))
         sums.append((name, hashlib.md5(content).hexdigest()))
     monkeypatch.setitem(idx.PUBLISHED, "mnist", idx.Published(site.as_uri(), *sums))
     images = idx.load("mnist", 1, tmp_path / "kept")
     assert np.array_equal(images.train, IMAGES.reshape(2, 12) / 255) and images.shape == (3, 4)
     (site / idx.TRAIN).unlink()
     assert np.array_equal(idx.load("mnist", 1, tmp_path / "kept").train, images.train)
-    (tmp_path / "kept" / idx.TRAIN).write_bytes(b"other")
-    with pytest.raises(InputError, match="its MD5 sum is"):
+    (tmp_path / "kept" / idx.TRAIN).unlink()
+    (tmp_path / "kept" / idx.TRAIN.removesuffix(".gz")).write_bytes(idx_bytes(IMAGES))
+    assert np.array_equal(idx.load("mnist", 1, tmp_path / "kept").train, images.train)
+    (tmp_path / "kept" / idx.TRAIN).write_bytes(gzip.compress(idx_bytes(IMAGES[::-1])))
+    with pytest.raises(InputError, match="the MD5 sum of its content is"):
         idx.load("mnist", 1, tmp_path / "kept")
     with pytest.raises(InputError, match="without a connection, put the file train-images"):
         idx.load("mnist", 1, tmp_path / "empty")

@@ -25,7 +25,7 @@ TIMEOUT = 60.0
 
 
 class Published(NamedTuple):
-    """A published data set: where its files lie, and their names and MD5 sums (of the compressed files)."""
+    """A published data set: where its files lie, and their names and MD5 sums, those of what is in the archives."""
 
     url: str
     train: tuple[str, str]
@@ -36,16 +36,16 @@ TRAIN, TEST = "train-images-idx3-ubyte.gz", "t10k-images-idx3-ubyte.gz"
 PUBLISHED = {
     "mnist": Published(
         "https://ossci-datasets.s3.amazonaws.com/mnist",
-        (TRAIN, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-        (TEST, "9fb629c4189551a2d022fa330f9573f3"),
+        (TRAIN, "6bbc9ace898e44ae57da46a324031adb"),
+        (TEST, "2646ac647ad5339dbf082846283269ea"),
     ),
     "fashion_mnist": Published(
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
-        (TRAIN, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-        (TEST, "bef4ecab320f06d8554ea6380940ec79"),
+        (TRAIN, "f4a8712d7a061bf5bd6d2ca38dc4d50a"),
+        (TEST, "8181f5470baa50b63fa0f6fddb340f0a"),
     ),
 }
-"""Sums of Fashion-MNIST as in its README, of MNIST as in torchvision."""
+"""Sums of the content: the same file may be compressed in several ways (that of Debian's package has no name in it)."""
 
 SOURCES = ("digits", "idx", *PUBLISHED)
 
@@ -61,6 +61,11 @@ class Images(NamedTuple):
 def read_idx(path: Path, md5: str | None = None) -> UInt8[np.ndarray, "number rows columns"]:
     """Return the images of an IDX file, compressed by gzip or not.
 
+    Parameters
+    ----------
+    md5
+        Sum that the content must have, that of the file before it was compressed.
+
     Raises
     ------
     InputError
@@ -69,13 +74,15 @@ def read_idx(path: Path, md5: str | None = None) -> UInt8[np.ndarray, "number ro
     """
     check_input(path)
     content = path.read_bytes()
-    if md5 is not None and (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
-        raise InputError(f"{path} is not the published file: its MD5 sum is {found}, not {md5}; remove it to try again")
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
         except (EOFError, OSError, zlib.error) as error:
             raise InputError(f"{path} is truncated or damaged: {error}") from error
+    if md5 is not None and (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
+        raise InputError(
+            f"{path} is not the published file: the MD5 sum of its content is {found}, not {md5}; remove it to try again"
+        )
     if len(content) < 4 or content[:2] != b"\0\0":
         raise InputError(
             f"{path} is not an IDX file: it starts with {content[:4].hex(' ') or 'nothing'}, not with 00 00"
@@ -120,9 +127,9 @@ def _published(name: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return the images of a published data set from a folder, into which missing files are loaded first."""
     source, parts = PUBLISHED[name], []
     for file, md5 in (source.train, source.test):
-        path = folder / file
-        if not path.exists():
-            download(f"{source.url}/{file}", path)
+        path = next((own for own in (folder / file, folder / file.removesuffix(".gz")) if own.exists()), None)
+        if path is None:
+            download(f"{source.url}/{file}", path := folder / file)
         parts.append(read_idx(path, md5))
     return parts[0], parts[1]
 
