@@ -191,27 +191,38 @@ def test_loss_as_coded_has_the_defects_of_the_authors_code():
     noise = jax.random.normal(keys[0], theta["loc"].shape), jax.random.normal(keys[1], loc.shape)
     weights, z = theta["loc"] + jnp.exp(theta["log_scale"]) * noise[0], loc + jnp.exp(log_scale) * noise[1]
     fit = 4 * jnp.sum((x[rows] - decode(weights, z[rows], SMALL.hidden, SMALL.pixels)) ** 2)  # no 1/2
-    expected = fit + jnp.sum(weights**2) + jnp.sum(z**2)
+    expected = fit + jnp.sum(weights**2) + 0.5 * jnp.sum(z**2)
     for drawn, centre, log_s in ((weights, theta["loc"], theta["log_scale"]), (z, loc, log_scale)):
         variance = jnp.exp(log_s)  # the scale, where the variance belongs
         expected += jnp.sum(-0.5 * jnp.log(variance) - 0.5 * (drawn - centre) ** 2 / variance)
     assert float(loss_as_coded(key, SMALL, theta, loc, log_scale, x, rows)) == pytest.approx(float(expected), rel=1e-12)
 
 
-def test_scales_at_the_optimum_as_coded_are_too_small():
-    """Without a likelihood the prior of variance 1/2 gives s = 0.707; the code's entropy has 4 s^2 - s - 1 = 0."""
-    best, size = (1 + 17**0.5) / 8, 200
-    theta = {"loc": jnp.zeros(SMALL.num_weights), "log_scale": jnp.full(SMALL.num_weights, -40.0)}
-    loc, x, rows = jnp.zeros((size, SMALL.latent)), jnp.zeros((size, SMALL.pixels)), jnp.arange(3)
+@pytest.mark.parametrize(
+    ("part", "best", "right"),
+    [("theta", (1 + 17**0.5) / 8, 0.5**0.5), ("local", 1.0, 1.0)],  # 4 s^2 - s - 1 = 0, and 2 s^2 - s - 1 = 0
+)
+def test_scales_at_the_optimum_as_coded_without_a_likelihood(part, best, right):
+    """The weights' prior has variance 1/2 and their scales become too small; z has its prior, and the right scale."""
+    size, none = 200, jnp.full(SMALL.num_weights, -40.0)
+    x, rows = jnp.zeros((size, SMALL.pixels)), jnp.arange(3)
+    no_effect = jnp.arange(SMALL.num_weights) < SMALL.latent * SMALL.hidden[0]  # weights of z, where z is 0
 
     def slope(log_s, key):
-        at = jnp.full(loc.shape, log_s)
-        return jax.grad(lambda both: loss_as_coded(key, SMALL, theta, loc, both, x, rows))(at).mean()
+        of_theta, of_z = (log_s, -40.0) if part == "theta" else (-40.0, log_s)
 
-    keys = jax.random.split(jax.random.key(0), 200)
-    at_best, at_right = (jax.vmap(lambda key, s=s: slope(jnp.log(s), key))(keys) for s in (best, 0.5**0.5))
-    assert abs(float(at_best.mean())) < 4 * float(at_best.std()) / 200**0.5
-    assert float(at_right.mean()) > 0.1  # it would still shrink there
+        def loss(theta, local):
+            theta = {"loc": jnp.zeros_like(theta), "log_scale": jnp.where(no_effect, theta, none)}
+            return loss_as_coded(key, SMALL, theta, jnp.zeros_like(local), local, x, rows)
+
+        at = jnp.full(SMALL.num_weights, of_theta), jnp.full((size, SMALL.latent), of_z)
+        theta, local = jax.grad(loss, argnums=(0, 1))(*at)
+        return theta[: SMALL.latent * SMALL.hidden[0]].mean() if part == "theta" else local.mean()
+
+    keys = jax.random.split(jax.random.key(0), 400)
+    at_best, at_right = (jax.vmap(lambda key, s=s: slope(jnp.log(s), key))(keys) for s in (best, right))
+    assert abs(float(at_best.mean())) < 4 * float(at_best.std()) / 400**0.5
+    assert (float(at_right.mean()) > 0.1) == (part == "theta")  # it would still shrink there
 
 
 # Training

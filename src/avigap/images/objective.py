@@ -121,8 +121,9 @@ def loss_as_coded(
 ) -> Float[Array, ""]:
     """Return the loss of the authors' code, from one draw of all latents.
 
-    Likelihood and priors lack the factor 1/2; the density of q is evaluated with its scale where a variance belongs;
-    the factors of all N images are drawn and scored at every step, the likelihood is that of the batch, times N / B.
+    Likelihood and prior of the weights lack the factor 1/2, that of the local latents has it; the density of q is
+    evaluated with its scale where a variance belongs; the factors of all N images are drawn and scored at every step,
+    the likelihood is that of the batch, times N / B.
     """
     num_obs, keys = len(x), jax.random.split(key)
     drawn, log_q = [], jnp.zeros(())
@@ -134,4 +135,4 @@ def loss_as_coded(
         log_q -= jnp.sum(0.5 * log_s + 0.5 * jnp.exp(log_s) * noise**2)
     weights, z = drawn
     error = jnp.sum((x[rows] - decode(weights, z[rows], decoder.hidden, decoder.pixels)) ** 2)
-    return num_obs / len(rows) * error + jnp.sum(weights**2) + jnp.sum(z**2) + log_q
+    return num_obs / len(rows) * error + jnp.sum(weights**2) + 0.5 * jnp.sum(z**2) + log_q
