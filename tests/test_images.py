@@ -34,8 +34,8 @@ from avigap.images.objective import (
 )
 from avigap.images.plots import broken_note, image_convergence, image_reconstructions
 from avigap.images.results import refinement, summarise
-from avigap.images.steps import adam, begin, factors, training
-from avigap.images.train import Checkpoint, train
+from avigap.images.steps import State, adam, begin, cycle_ends, factors, training
+from avigap.images.train import Checkpoint, _Course, train
 from avigap.models.bnn_images import decode, num_weights
 from avigap.plots import save_figure
 from avigap.settings import check_settings
@@ -259,14 +259,14 @@ def trained(method, how, num_obs=NUM_OBS, **more):
 
 
 def test_factors_of_images_outside_the_data_are_not_touched_and_those_within_are():
-    how = training(max_steps=40, every=20, batch_size=3, patience=0)
+    how = training(max_steps=40, every=20, batch_size=3, cycle=0)
     params = trained("factorized", how, num_obs=8).params["local"]
     assert params["loc"].shape == (2, 8, SMALL.latent)
     assert (np.abs(params["loc"]).max(axis=-1) > 0).all()
 
 
 def test_images_beyond_the_first_ones_have_no_part_in_training():
-    how, key = training(max_steps=20, every=10, batch_size=3, patience=0), jax.random.split(jax.random.key(0), 2)
+    how, key = training(max_steps=20, every=10, batch_size=3, cycle=0), jax.random.split(jax.random.key(0), 2)
     x, test, inference = images_of(SMALL), images_of(SMALL, 4, 9), build(METHODS["encoder"])
     other = np.concatenate([x[:8], 1 - x[8:]])
     one, two = (train(SMALL, inference, how, each, 8, test, key) for each in (x, other))
@@ -275,19 +275,38 @@ def test_images_beyond_the_first_ones_have_no_part_in_training():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_training_raises_the_elbo_until_it_has_converged(method):
-    how = training(max_steps=6000, every=100, batch_size=6, patience=2, tolerance=0.02)
+    how = training(max_steps=6300, every=100, batch_size=6, learning_rate=0.02, cycle=100, tolerance=0.5)
     runs = trained(method, how)
-    assert runs.status == ["converged", "converged"] and runs.steps[-1] < 6000
+    assert runs.status == ["converged", "converged"] and runs.steps[-1] < 6300
     assert (runs.elbo[:, -1] > runs.elbo[:, 0] + 1).all()
     assert np.isnan(runs.mse_test).all() == (method == "factorized")
 
 
 def test_runs_that_are_cut_off_say_so():
-    assert trained("constant", training(max_steps=20, every=10, batch_size=6)).status == ["max_steps"] * 2
+    assert trained("constant", training(max_steps=30, every=10, batch_size=6, cycle=10)).status == ["max_steps"] * 2
+
+
+def test_rates_fall_within_each_cycle_and_stay_0_once_a_cycle_gains_too_little():
+    how, num_obs, runs = training(max_steps=70, every=5, batch_size=3, cycle=10, tolerance=0.5), 4, 3
+    assert cycle_ends(10, 70) == [0, 10, 30, 70]
+    params = {"theta": {"loc": jnp.zeros((runs, 1))}, "local": {"loc": jnp.zeros((runs, 1))}}
+    course, rates = _Course(how, num_obs, State(params, params, params, params)), []
+    for look in range(1, 15):
+        at_end = {2: (0.0, 0.0, 0.0), 6: (2.1, 1.9, np.nan), 14: (4.0, 9.0, np.nan)}  # 0.5 nats of 4 images are 2
+        elbo = np.array(at_end.get(look, (-1e3, -1e3, -1e3 if look < 5 else np.nan)))
+        course.see(np.stack([elbo] * 4), 1.0)
+        rates.append(course.rate.copy())
+    rates = np.array(rates)
+    assert np.allclose(rates[:6, 0], [0.5, 1, 0.75, 0.5, 0.25, 1]) and np.allclose(
+        rates[6:13, 0], 1 - np.arange(1, 8) / 8
+    )
+    assert np.allclose(rates[:5, 1], rates[:5, 0]) and not rates[5:, 1].any()  # 1.9 nats are too little
+    assert np.allclose(rates[:4, 2], rates[:4, 0]) and not rates[4:, 2].any()  # broken
+    assert course.trained(num_obs, build({"kind": "constant"}), 0.0).status == ["converged", "converged", "nonfinite"]
 
 
 def test_a_run_that_breaks_is_marked_and_the_others_go_on():
-    how = training(max_steps=40, every=20, batch_size=6, patience=0)
+    how = training(max_steps=40, every=20, batch_size=6, cycle=0)
     start = jax.vmap(lambda key: initial(key, SMALL, build(METHODS["encoder"]), NUM_OBS, "common"))(
         jax.random.split(jax.random.key(0), 2)
     )
@@ -302,18 +321,18 @@ def test_training_ends_once_every_run_has_broken():
         jax.random.split(jax.random.key(0), 2)
     )
     start["theta"]["loc"] = start["theta"]["loc"].at[:, 0].set(jnp.nan)
-    runs = trained("constant", training(max_steps=100, every=10, batch_size=6, patience=0), start=start)
+    runs = trained("constant", training(max_steps=100, every=10, batch_size=6, cycle=0), start=start)
     assert runs.status == ["nonfinite"] * 2 and runs.steps.tolist() == [10]
 
 
 def test_the_first_step_of_each_factor_is_a_first_step_of_adam():
     """It moves every entry by the rate, whichever batch of the epoch its image is in."""
-    how = training(max_steps=4, every=4, batch_size=3, patience=0, local_rate=0.01)
+    how = training(max_steps=4, every=4, batch_size=3, cycle=0, local_rate=0.01)
     assert np.allclose(np.abs(trained("factorized", how).params["local"]["loc"]), 0.01, rtol=1e-3)
 
 
 def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_path):
-    how = training(max_steps=60, every=10, batch_size=5, patience=0)
+    how = training(max_steps=60, every=10, batch_size=5, cycle=0)
     whole = trained("factorized", how)
     keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
 
@@ -336,7 +355,7 @@ def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_pat
 
 
 def test_the_objective_as_coded_is_what_its_runs_minimise():
-    how = training(max_steps=400, every=100, batch_size=4, patience=0, objective="as_coded", start="published")
+    how = training(max_steps=400, every=100, batch_size=4, cycle=0, objective="as_coded", start="published")
     for method in METHODS:
         runs = trained(method, how)
         assert np.isfinite(runs.loss).all() and (runs.loss[:, -1] < runs.loss[:, 0]).all()
@@ -531,7 +550,7 @@ def chain(tmp_path_factory):
     (folder / "test.idx").write_bytes(idx_bytes(images[:8]))
     succeed(folder, "prepare_images", "--source", "idx", "--train", "train.idx", "--test", "test.idx", "--held-out", 6,
             "--output", "small/images.nc")  # fmt: skip
-    fit = '{"max_steps": 60, "every": 20, "batch_size": 8, "patience": 0}'
+    fit = '{"max_steps": 60, "every": 20, "batch_size": 8, "cycle": 20}'
     runs = {"factorized": [], "width_2": [], "semi": ["--start", "small/fits/width_2_0.nc"]}
     for name in ("width_2", "factorized", "semi"):
         method = '{"kind": "encoder", "width": 2}' if name == "width_2" else '{"kind": "factorized"}'
@@ -563,7 +582,7 @@ def test_tables_have_a_row_for_each_run(chain):
 
 def test_fits_started_from_another_method_begin_where_it_ended(chain):
     folder, _ = chain
-    still = '{"max_steps": 1, "every": 1, "patience": 0, "learning_rate": 1e-12, "local_rate": 1e-12}'
+    still = '{"max_steps": 1, "every": 1, "cycle": 0, "learning_rate": 1e-12, "local_rate": 1e-12}'
     succeed(folder, "fit_images", "--data", "small/images.nc", "--method", '{"kind": "factorized"}', "--fit", still,
             "--settings", '{"latent": 2, "hidden": [3]}', "--seed", 0, 1, "--start", "small/fits/width_2_0.nc",
             "--checkpoint", "kept", "--output", "still.nc")  # fmt: skip
@@ -639,7 +658,8 @@ def test_an_images_block_is_filled_in():
         ({"data": {"source": "idx", "held_out": 9, "train": "no", "test": "no"}}, "does not exist"),
         ({"settings": {"pixels": 4}}, "pixels follow from the images"),
         ({"settings": {"latent": 0}}, "latent of model 'bnn_images' must be at least 1"),
-        ({"fit": {"patience": -1}}, "patience must be at least 0"),
+        ({"fit": {"cycle": -1}}, "cycle must be 0 or a multiple of every = 200"),
+        ({"fit": {"max_steps": 3100}}, "where a cycle ends, one of 1000, 3000, 7000, ..; got 3100"),
         ({"methods": {"w": {"kind": "constant"}}}, "a method named 'factorized' is needed"),
         ({"methods": {"factorized": {"kind": "factorised"}}}, "unknown kind of method"),
         ({"methods": {"factorized": {"kind": "factorized", "start": "w"}}}, "unknown method to start from 'w'"),

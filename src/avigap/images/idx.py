@@ -81,7 +81,7 @@ def read_idx(path: Path, md5: str | None = None) -> UInt8[np.ndarray, "number ro
             raise InputError(f"{path} is truncated or damaged: {error}") from error
     if md5 is not None and (found := hashlib.md5(content, usedforsecurity=False).hexdigest()) != md5:
         raise InputError(
-            f"{path} is not the published file: the MD5 sum of its content is {found}, not {md5}; remove it to try again"
+            f"{path} is not the published file: the MD5 sum of its content is {found}, not {md5}; remove it to go on"
         )
     if len(content) < 4 or content[:2] != b"\0\0":
         raise InputError(

@@ -38,9 +38,10 @@ class Training(NamedTuple):
         Images of a batch, or all where there are fewer.
     learning_rate, local_rate
         Of Adam, for all parameters but free factors of single images, and for these.
-    patience, tolerance
-        A plateau is reached where so many looks in a row gain less than so many nats per image; then the rates fall,
-        until the run has converged. With patience 0 the rates stay, and a run lasts for ``max_steps``.
+    cycle, tolerance
+        The rates fall linearly to 0 within ``cycle`` steps, and begin again with a cycle twice as long, and so on: warm
+        restarts (Loshchilov and Hutter 2017, with T_mult = 2). A run has converged where a cycle gains less than so
+        many nats per image on the one before. With cycle 0 the rates stay, and a run lasts for ``max_steps``.
     objective, start
         See :mod:`avigap.images.objective`.
     """
@@ -50,7 +51,7 @@ class Training(NamedTuple):
     batch_size: int
     learning_rate: float
     local_rate: float
-    patience: int
+    cycle: int
     tolerance: float
     objective: Objective
     start: Start
@@ -58,13 +59,13 @@ class Training(NamedTuple):
 
 def training(
     *,
-    max_steps: AtLeastOne = 20_000,
+    max_steps: AtLeastOne = 31_000,
     every: AtLeastOne = 200,
     batch_size: AtLeastOne = 100,
     learning_rate: Positive = 3e-3,
     local_rate: Positive = 3e-2,
-    patience: int = 3,
-    tolerance: Positive = 0.02,
+    cycle: int = 1_000,
+    tolerance: Positive = 0.1,
     objective: Objective = "minibatch",
     start: Start = "common",
 ) -> Training:
@@ -73,11 +74,22 @@ def training(
     Raises
     ------
     InputError
-        If ``patience`` is negative.
+        If ``cycle`` is negative or not a whole number of looks, or no cycle ends with ``max_steps``.
     """
-    if patience < 0:
-        raise InputError(f"patience must be at least 0, got {patience}")
-    return Training(max_steps, every, batch_size, learning_rate, local_rate, patience, tolerance, objective, start)
+    if cycle < 0 or cycle % every:
+        raise InputError(f"cycle must be 0 or a multiple of every = {every}, got {cycle}")
+    if cycle and max_steps not in (ends := [end for end in cycle_ends(cycle, max_steps) if end]):
+        allowed = ", ".join(map(str, [*ends, 2 * (ends[-1] if ends else 0) + cycle]))
+        raise InputError(f"max_steps must be where a cycle ends, one of {allowed}, ..; got {max_steps}")
+    return Training(max_steps, every, batch_size, learning_rate, local_rate, cycle, tolerance, objective, start)
+
+
+def cycle_ends(cycle: int, until: int) -> list[int]:
+    """Return the steps, from 0 up to ``until``, after which a cycle ends and the next one, twice as long, begins."""
+    ends = [0]
+    while (end := 2 * ends[-1] + cycle) <= until:
+        ends.append(end)
+    return ends
 
 
 class State(NamedTuple):

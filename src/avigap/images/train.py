@@ -1,4 +1,4 @@
-"""Training of q for the Bayesian decoder to convergence: plateaus of the ELBO, falling rates, checkpoints."""
+"""Training of q for the Bayesian decoder to convergence: cycles of falling rates, each twice as long; checkpoints."""
 
 import hashlib
 import time
@@ -16,10 +16,7 @@ from avigap.errors import InputError
 from avigap.files import replacing
 from avigap.images.inference import Inference, Start
 from avigap.images.objective import Decoder, Params, initial
-from avigap.images.steps import State, Training, begin, look, run_steps
-
-DECAY, LEAST_RATE = 0.1, 0.005
-"""Factor of the learning rates at a plateau, and the part of the first rates below which a run has converged."""
+from avigap.images.steps import State, Training, begin, cycle_ends, look, run_steps
 
 SEEN = ("elbo", "mse_train", "mse_test", "loss")
 """What is seen of every run at a look."""
@@ -54,7 +51,8 @@ class Trained(NamedTuple):
 class _Course:
     """R runs on their way: where they are, what was seen of them, and their learning rates as parts of the first ones.
 
-    The rate of a run is 0 once it has converged or its ELBO is not finite.
+    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the ELBO of each at the end of
+    the last cycle.
     """
 
     def __init__(self, how: Training, num_obs: int, state: State) -> None:
@@ -62,20 +60,21 @@ class _Course:
         self.how, self.enough, self.state = how, how.tolerance * num_obs, state
         self.looks: list[np.ndarray] = []
         self.seconds: list[float] = []
-        self.rate, self.best, self.waited = np.ones(runs), np.full(runs, -np.inf), np.zeros(runs)
+        self.rate, self.ended = np.ones(runs), np.full(runs, -np.inf)
 
     def see(self, look: Float[np.ndarray, "4 R"], seconds: float) -> None:
         """Take what was seen at a look, so many seconds after the last one."""
         elbo = look[0]
         self.looks.append(look)
         self.seconds.append(seconds)
-        gained = elbo > self.best + self.enough
-        self.best, self.waited = np.where(gained, elbo, self.best), np.where(gained, 0, self.waited + 1)
-        if self.how.patience:
-            is_flat = self.waited >= self.how.patience
-            self.rate = np.where(is_flat, self.rate * DECAY, self.rate)
-            self.waited[is_flat] = 0
-            self.rate[self.rate < LEAST_RATE] = 0.0
+        if self.how.cycle:
+            done = len(self.looks) * self.how.every
+            began = cycle_ends(self.how.cycle, done)[-1]
+            left = 1 - (done - began) / (began + self.how.cycle)
+            if done == began:
+                left = np.where(elbo > self.ended + self.enough, 1.0, 0.0)
+                self.ended = elbo
+            self.rate = np.where(self.rate > 0, left, 0.0)
         self.rate[~np.isfinite(elbo)] = 0.0
 
     def trained(self, num_obs: int, inference: Inference, compile_seconds: float) -> Trained:
@@ -118,7 +117,7 @@ class Checkpoint(NamedTuple):
     def keep(self, course: _Course) -> None:
         """Write the runs, whole or not at all."""
         leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(course.state))}
-        own: Any = {name: getattr(course, name) for name in ("looks", "seconds", "rate", "best", "waited")}
+        own: Any = {name: getattr(course, name) for name in ("looks", "seconds", "rate", "ended")}
         with replacing(self.path) as partial, partial.open("wb") as file:
             np.savez(file, **{"identity": np.array(self.identity), **own, **leaves})
 
@@ -140,7 +139,7 @@ class Checkpoint(NamedTuple):
         if str(kept["identity"]) != self.identity:
             raise InputError(f"the checkpoint {self.path} is of other data or settings; remove it to start again")
         course.looks, course.seconds = list(kept["looks"]), list(kept["seconds"])
-        course.rate, course.best, course.waited = kept["rate"], kept["best"], kept["waited"]
+        course.rate, course.ended = kept["rate"], kept["ended"]
         shape = jax.tree.structure(course.state)
         course.state = jax.tree.unflatten(shape, [kept[f"leaf_{i}"] for i in range(len(jax.tree.leaves(course.state)))])
 
