@@ -94,7 +94,7 @@ lock: ## solve pyproject.toml again into envs/requirements.lock (needs a package
 	mv envs/requirements.lock.new envs/requirements.lock
 
 clean: ## remove everything that was generated, smoke/ and scale/ too, except .venv
-	rm -rf results logs benchmarks smoke scale zoo images_as_coded images_long fashion_mnist fashion_mnist_cpu .snakemake .jax_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf results logs benchmarks smoke scale zoo images_long fashion_mnist fashion_mnist_cpu .snakemake .jax_cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f .coverage .coverage.*
 	find figures -mindepth 1 ! -path figures/README.md -delete
 	find src scripts tests -type d -name __pycache__ -exec rm -rf {} +

@@ -140,7 +140,7 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
         _against_steps(place[3], refinement[refinement.experiment == experiment], looks, list(widths))
         place[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         shown = [Line2D([], [], color=looks[m].color, marker=looks[m].marker, label=m) for m in own.method.unique()]
-        place[2].legend(handles=shown, fontsize=6.5, ncols=2)
+        place[3].legend(handles=shown, loc="center left", bbox_to_anchor=(1.0, 0.5))
         for ax in place:
             ax.set_ylabel("gap (nats per image)")
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
