@@ -70,10 +70,9 @@ class _Course:
         if self.how.cycle:
             done = len(self.looks) * self.how.every
             began = cycle_ends(self.how.cycle, done)[-1]
-            left = 1 - (done - began) / (began + self.how.cycle)
+            left: Any = 1 - (done - began) / (began + self.how.cycle)
             if done == began:
-                left = np.where(elbo > self.ended + self.enough, 1.0, 0.0)
-                self.ended = elbo
+                left, self.ended = elbo > self.ended + self.enough, elbo
             self.rate = np.where(self.rate > 0, left, 0.0)
         self.rate[~np.isfinite(elbo)] = 0.0
 
