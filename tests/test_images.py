@@ -597,6 +597,23 @@ def test_fits_started_from_another_method_begin_where_it_ended(chain):
     assert failed.code and "only a factorized method starts from other fits" in failed.err
 
 
+def test_a_fit_goes_on_in_the_cycle_in_which_it_was_killed(tmp_path):
+    """Where it was killed after its first cycle, the second is still judged by what the first had gained."""
+    how = training(max_steps=70, every=5, batch_size=5, cycle=10, tolerance=1e6)
+    whole = trained("factorized", how)
+    assert whole.status == ["converged", "converged"] and whole.steps[-1] == 30
+    keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
+
+    def stop(step, _):
+        if step == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trained("factorized", how, checkpoint=keeping, report=stop)
+    resumed = trained("factorized", how, checkpoint=keeping)
+    assert resumed.status == whole.status and np.array_equal(resumed.elbo, whole.elbo)
+
+
 def test_checkpoints_of_other_settings_have_other_names(tmp_path):
     one, other = (Checkpoint.of(tmp_path, identity) for identity in ("one", "other"))
     assert one.path != other.path and one.path.parent == tmp_path
@@ -661,6 +678,7 @@ def test_an_images_block_is_filled_in():
         ({"settings": {"pixels": 4}}, "pixels follow from the images"),
         ({"settings": {"latent": 0}}, "latent of model 'bnn_images' must be at least 1"),
         ({"fit": {"cycle": -1}}, "cycle must be 0 or a multiple of every = 200"),
+        ({"fit": {"cycle": 250}}, "a multiple of every = 200, got 250"),
         ({"fit": {"max_steps": 3100}}, "where a cycle ends, one of 1000, 3000, 7000, ..; got 3100"),
         ({"methods": {"w": {"kind": "constant"}}}, "a method named 'factorized' is needed"),
         ({"methods": {"factorized": {"kind": "factorised"}}}, "unknown kind of method"),

@@ -233,6 +233,7 @@ def image_reconstructions(
         height = shape[experiment][0] + 1
         ax.set_yticks([height * (i + 0.5) - 0.5 for i in range(len(rows))], list(rows))
         ax.set_xticks([])
+        ax.set_anchor("E")  # what the aspect leaves over belongs to the labels
         ax.tick_params(left=False)
         ax.spines[:].set_visible(False)
         ax.set_title(experiment)
