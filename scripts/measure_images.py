@@ -17,6 +17,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="file written by prepare_images.py")
     parser.add_argument("--fits", type=Path, required=True, help="file written by fit_images.py for the same data")
     parser.add_argument("--tolerance", type=float, required=True, help="squared error per pixel to count steps to")
+    parser.add_argument("--refined", type=cli.whole(1), help="images of each split that F-VI refines; absent, all")
     parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the draws")
     parser.add_argument(
         "--output", type=Path, nargs=2, required=True, help="csv files to write: runs, and their gaps by steps of F-VI"
@@ -32,7 +33,7 @@ def main() -> None:
         looks = REFINEMENT if fit.num_obs == max(each.num_obs for each in fits) else (0, REFINEMENT[-1])
         decoder = decoder_of(fit.settings, images.train.shape[1])
         key = jax.random.fold_in(cli.named_key(args.seed, "measure_images"), fit.num_obs)
-        own, curve = run_rows(fit, decoder, images, key, args.tolerance, looks)
+        own, curve = run_rows(fit, decoder, images, key, args.tolerance, looks, args.refined)
         rows, curves = rows + own, curves + curve
         for row in own:
             names = ("num_obs", "seed", "status", "elbo", "local_gap_per_obs", "held_out_gap_per_obs")

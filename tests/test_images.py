@@ -582,6 +582,20 @@ def test_tables_have_a_row_for_each_run(chain):
     assert set(curve.split) == {"train", "held_out"} and curve.gap_per_obs.notna().all()
 
 
+def test_refining_a_part_counts_for_no_more_than_that_part(chain):
+    folder, _ = chain
+    for refined in (4, 30):
+        succeed(folder, "measure_images", "--data", "small/images.nc", "--fits", "small/fits/width_2_0.nc",
+                "--tolerance", 0.2, "--refined", refined, "--output", f"runs_{refined}.csv",
+                f"refinement_{refined}.csv")  # fmt: skip
+    every, of_all, part = (pd.read_csv(folder / f) for f in ("small/runs/width_2_0.csv", "runs_30.csv", "runs_4.csv"))
+    alike = [name for name in every if "seconds" not in name]
+    pd.testing.assert_frame_equal(of_all[alike], every[alike])
+    assert np.array_equal(part.elbo, every.elbo)
+    assert np.allclose(part.elbo_refined - part.elbo, 4 * part.local_gap_per_obs)
+    assert (part.elbo_refined < every.elbo_refined).all()
+
+
 def test_fits_started_from_another_method_begin_where_it_ended(chain):
     folder, _ = chain
     still = '{"max_steps": 1, "every": 1, "cycle": 0, "learning_rate": 1e-12, "local_rate": 1e-12}'

@@ -91,9 +91,10 @@ rule measure_images:
         gpu=GPU,
     params:
         tolerance=lambda w: IMAGES[w.images]["mse_tolerance"],
+        refined=lambda w: ["--refined", n] if (n := IMAGES[w.images].get("refined")) else [],
     shell:
         "NPROC={threads} python {input.script:q} --data {input.data:q} --fits {input.fits:q}"
-        " --tolerance {params.tolerance:q} --output {output:q} > {log:q} 2>&1"
+        " --tolerance {params.tolerance:q} {params.refined:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule summarise_images:

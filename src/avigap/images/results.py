@@ -74,11 +74,13 @@ def run_rows(
     key: PRNGKeyArray,
     tolerance: float,
     looks: Sequence[int] = REFINEMENT,
+    refined: int | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return a row for each run of a method, and a row for each run, split of the data and look of its refinement.
 
     Unseen images are encoded, and refitted by F-VI from the encoder's factors and from the prior; F-VI has none but the
-    latter.
+    latter. ``elbo_refined`` is the ELBO with the refined factors in their places, whether these are of all images or
+    not.
 
     Parameters
     ----------
@@ -86,22 +88,25 @@ def run_rows(
         Squared error per pixel of the training images, to which steps and seconds are counted.
     looks
         Steps of F-VI at which the refinement is looked at.
+    refined
+        Images of each split whose factors are refined, the first ones; all if left out.
     """
     x, own = images.train[: fit.num_obs], fit.trained
+    some, unseen = x[:refined], images.test[:refined]
     theta, keys = own.params["theta"], jax.random.split(key, 3)
     factors = free_factors(fit.inference, own.params, jnp.asarray(x))
     elbo, elbo_error = measure(decoder, theta, *factors, x, keys[0]).elbo()
-    prior = (jnp.zeros((len(elbo), len(images.test), decoder.latent)),) * 2
+    prior = (jnp.zeros((len(elbo), len(unseen), decoder.latent)),) * 2
     starts = [prior]
     if fit.inference.infer is not None:
-        starts = [free_factors(fit.inference, own.params, jnp.asarray(images.test)), prior]
+        starts = [free_factors(fit.inference, own.params, jnp.asarray(unseen)), prior]
     splits = {
-        "train": refinement(decoder, theta, [factors], x, keys[1], looks),
-        "held_out": refinement(decoder, theta, starts, images.test, keys[2], looks),
+        "train": refinement(decoder, theta, [(factors[0][:, :refined], factors[1][:, :refined])], some, keys[1], looks),
+        "held_out": refinement(decoder, theta, starts, unseen, keys[2], looks),
     }
     measured = {"elbo": elbo, "elbo_error": elbo_error}
-    measured["elbo_refined"] = elbo + splits["train"].gap()[0] * fit.num_obs
-    measured["mse_test_refit"] = errors(decoder, theta, splits["held_out"].loc, jnp.asarray(images.test))
+    measured["elbo_refined"] = elbo + splits["train"].gap()[0] * len(some)
+    measured["mse_test_refit"] = errors(decoder, theta, splits["held_out"].loc, jnp.asarray(unseen))
     measured["held_out_elbo_fvi_per_obs"] = splits["held_out"].best.mean((1, 2))
     for (name, split), prefix in zip(splits.items(), ("local_gap", "held_out_gap"), strict=True):
         is_known = name == "train" or fit.inference.infer is not None
