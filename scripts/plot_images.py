@@ -10,7 +10,8 @@ from avigap.errors import InputError, unknown
 from avigap.images.evaluate import free_factors
 from avigap.images.files import ImageFit, checksum, decoder_of, read_fits, read_images
 from avigap.images.idx import Images
-from avigap.images.plots import Fits, image_convergence, image_gaps, image_paths, image_reconstructions, largest
+from avigap.images.pictures import image_reconstructions
+from avigap.images.plots import Fits, image_convergence, image_gaps, image_paths, largest
 from avigap.models.bnn_images import decode
 from avigap.tables import read_table
 

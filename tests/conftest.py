@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 if owns_cache := "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers of pytest-xdist inherit it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="avigap_tests_")
@@ -21,6 +22,18 @@ def pytest_unconfigure():
     """Remove the cache if this process made it."""
     if owns_cache:
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+
+
+MAPS, MOST_MAPS = Path("/proc/self/maps"), 20_000
+"""Linux lets a process have 65,530 maps of memory, each compiled program takes a few, and XLA crashes without any."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forget the compiled programs of the modules so far once they are many."""
+    yield
+    if MAPS.exists() and len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ from avigap.images.objective import (
     log_likelihood_rows,
     loss_as_coded,
 )
-from avigap.images.plots import broken_note, image_convergence, image_reconstructions
+from avigap.images.pictures import image_reconstructions
+from avigap.images.plots import broken_note, image_convergence
 from avigap.images.results import refinement, summarise
 from avigap.images.steps import State, adam, begin, cycle_ends, factors, training
 from avigap.images.train import Checkpoint, _Course, train

@@ -1,4 +1,4 @@
-"""Figures of images: ELBO and error on the way, steps to an error, gaps, reconstructions (Figures 3 to 5 and 9)."""
+"""Figures of images: ELBO and error on the way, steps to an error, gaps (Figures 3 to 5 and 9)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,13 +8,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
-from avigap.errors import InputError
 from avigap.images.files import ImageFit
 from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, panels, size_axis, styled
 
 LONGEST = 30.0
 """ELBO per image, in nats below the best, that a panel of paths shows at most."""
+
+SETTLED = 0.1
+"""Part of the steps whose errors may lie above a panel of errors: they are many times those of the rest."""
 
 Fits = Mapping[tuple[str, str], Sequence[ImageFit]]
 """Fits by experiment and method, of all sizes and parts."""
@@ -47,7 +50,7 @@ def broken_note(runs: pd.DataFrame) -> str:
 
 def _title(runs: pd.DataFrame, experiment: str) -> str:
     own = runs[runs.experiment == experiment]
-    return f"{experiment} ({own['mode'].iloc[0].replace('_', ' ')}), {own.num_obs.max():,} images{broken_note(own)}"
+    return f"{experiment} ({own['mode'].iloc[0].replace('_', ' ')})\n{own.num_obs.max():,} images{broken_note(own)}"
 
 
 def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, int]]:
@@ -64,9 +67,11 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
     for row, experiment in enumerate(experiments):
         own = largest(fits, experiment)
         looks, (elbo, steps, seconds) = looks_of(list(own)), axes[3 * row : 3 * row + 3]
-        best = -np.inf
+        best, highest = -np.inf, 0.0
         for method, fit, run in _each_run(own):
             t, color = fit.trained, looks[method].color
+            late = t.steps >= SETTLED * t.steps[-1]
+            highest = max(highest, t.mse_train[run, late].max(), np.nan_to_num(t.mse_test[run, late]).max())
             best = max(best, t.elbo[run].max() / fit.num_obs)
             elbo.plot(t.steps, t.elbo[run] / fit.num_obs, color=color, alpha=0.8, linewidth=0.9)
             for ax, at in ((steps, t.steps), (seconds, t.seconds / len(fit.seeds))):
@@ -76,7 +81,7 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
             elbo.set_ylim(best - LONGEST, best + 0.05 * LONGEST)
         elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(runs, experiment))
         for ax, label in ((steps, "step"), (seconds, "seconds of one run")):
-            ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, None))
+            ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, 1.1 * highest if highest else None))
         lines = [Line2D([], [], color=looks[name].color, label=name) for name in own]
         styles = [
             Line2D([], [], color=GREY, linestyle=s, label=text)
@@ -112,6 +117,9 @@ def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Fi
                 x, y = np.r_[first, reached, last], np.r_[share, share[-1]]
                 ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), alpha=0.85)
             ax.set(ylim=(-0.03, 1.03), xscale="log", xlabel=end if end == "steps" else "seconds of one run")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter("{x:,g}")
+            ax.xaxis.set_minor_locator(NullLocator())
             ax.set_ylabel(f"share above {tolerances[experiment]:g} per pixel")
         axes[2 * row].set_title(_title(runs, experiment))
         axes[2 * row + 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -144,9 +152,8 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
         for ax in place:
             ax.set_ylabel("gap (nats per image)")
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
-            ax.set_ylim(
-                bottom=min(-0.02, *(np.min(line.get_ydata()) for line in ax.lines if np.size(line.get_ydata())))
-            )
+            ends = [end for line in ax.lines if np.size(y := line.get_ydata()) for end in (np.min(y), np.max(y))]
+            ax.set_ylim(min(-0.02, *ends), 1.5 * max(0.02, *ends))
     fig.suptitle("Images: the amortization gap")
     return fig
 
@@ -202,46 +209,3 @@ def _against_steps(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], meth
     steps = sorted(most.refine_steps.unique())
     ax.set_xticks(steps, [str(step) for step in steps])
     ax.set(xlabel="steps K of F-VI from the encoder's factors", title="refinement (dotted: unseen images)")
-
-
-@styled
-def image_reconstructions(
-    shape: Mapping[str, tuple[int, int]], pictures: Mapping[str, Mapping[str, np.ndarray]]
-) -> Figure:
-    """Draw images and what each method makes of them; a row for each, the same images in all rows of a panel.
-
-    Parameters
-    ----------
-    shape
-        Of an image, by experiment.
-    pictures
-        By experiment and label of the row: (number, pixels).
-
-    Raises
-    ------
-    InputError
-        If a pixel is not a finite number.
-    """
-    fig, axes = panels(len(pictures), 1, 0.42 * max(len(rows) for rows in pictures.values()))
-    for ax, (experiment, rows) in zip(axes, pictures.items(), strict=True):
-        for label, own in rows.items():
-            if not np.isfinite(own).all():
-                raise InputError(f"the reconstructions of {label!r} in {experiment!r} are not finite numbers")
-        most = max(len(own) for own in rows.values())
-        strips = [_strip(own.reshape(-1, *shape[experiment]), most) for own in rows.values()]
-        ax.imshow(np.concatenate(strips), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-        height = shape[experiment][0] + 1
-        ax.set_yticks([height * (i + 0.5) - 0.5 for i in range(len(rows))], list(rows))
-        ax.set_xticks([])
-        ax.set_anchor("E")  # what the aspect leaves over belongs to the labels
-        ax.tick_params(left=False)
-        ax.spines[:].set_visible(False)
-        ax.set_title(experiment)
-    fig.suptitle("Images and their reconstructions from the means of q")
-    return fig
-
-
-def _strip(images: np.ndarray, number: int) -> np.ndarray:
-    """Return ``number`` images side by side, white where there are fewer, with a white line after and below each."""
-    padded = np.pad(images, ((0, number - len(images)), (0, 1), (0, 1)))
-    return np.concatenate(list(padded), axis=1)
