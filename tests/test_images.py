@@ -334,17 +334,22 @@ def test_the_first_step_of_each_factor_is_a_first_step_of_adam():
     assert np.allclose(np.abs(trained("factorized", how).params["local"]["loc"]), 0.01, rtol=1e-3)
 
 
-def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_path):
-    how = training(max_steps=60, every=10, batch_size=5, cycle=0)
-    whole = trained("factorized", how)
-    keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
+def kill(at, how, keeping):
+    """Train F-VI and stop it at a step, as a signal would."""
 
     def stop(step, _):
-        if step == 30:
+        if step == at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         trained("factorized", how, checkpoint=keeping, report=stop)
+
+
+def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_path):
+    how = training(max_steps=60, every=10, batch_size=5, cycle=0)
+    whole = trained("factorized", how)
+    keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
+    kill(30, how, keeping)
     seen = []
     resumed = trained("factorized", how, checkpoint=keeping, report=lambda step, _: seen.append(step))
     assert seen == [30, 40, 50, 60]  # what was kept at step 20 is not done again
@@ -355,6 +360,17 @@ def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_pat
     keeping.path.write_bytes(b"PK")
     with pytest.raises(InputError, match="cannot be read"):
         trained("factorized", how, checkpoint=keeping)
+
+
+def test_a_fit_goes_on_in_the_cycle_in_which_it_was_killed(tmp_path):
+    """Where it was killed after its first cycle, the second is still judged by what the first had gained."""
+    how = training(max_steps=70, every=5, batch_size=5, cycle=10, tolerance=1e6)
+    whole = trained("factorized", how)
+    assert whole.status == ["converged", "converged"] and whole.steps[-1] == 30
+    keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
+    kill(20, how, keeping)
+    resumed = trained("factorized", how, checkpoint=keeping)
+    assert resumed.status == whole.status and np.array_equal(resumed.elbo, whole.elbo)
 
 
 def test_the_objective_as_coded_is_what_its_runs_minimise():
@@ -610,23 +626,6 @@ def test_fits_started_from_another_method_begin_where_it_ended(chain):
     failed = call(folder, "fit_images", "--data", "small/images.nc", "--method", '{"kind": "constant"}', "--start",
                   "small/fits/width_2_0.nc", "--output", "no.nc")  # fmt: skip
     assert failed.code and "only a factorized method starts from other fits" in failed.err
-
-
-def test_a_fit_goes_on_in_the_cycle_in_which_it_was_killed(tmp_path):
-    """Where it was killed after its first cycle, the second is still judged by what the first had gained."""
-    how = training(max_steps=70, every=5, batch_size=5, cycle=10, tolerance=1e6)
-    whole = trained("factorized", how)
-    assert whole.status == ["converged", "converged"] and whole.steps[-1] == 30
-    keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
-
-    def stop(step, _):
-        if step == 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        trained("factorized", how, checkpoint=keeping, report=stop)
-    resumed = trained("factorized", how, checkpoint=keeping)
-    assert resumed.status == whole.status and np.array_equal(resumed.elbo, whole.elbo)
 
 
 def test_checkpoints_of_other_settings_have_other_names(tmp_path):

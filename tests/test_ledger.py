@@ -260,6 +260,22 @@ def test_numbers_are_told_from_others_by_their_digits():
     assert is_rounded(32398.987, "32,398.99") and not is_rounded(32398.98, "32,398.99")
 
 
+def test_the_readme_says_what_the_runs_on_fashion_mnist_came_to():
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("### Fashion-MNIST, as published")[2]
+    runs = pd.read_csv(ROOT / "reference/full_images.csv").set_index("method")
+    published = {each["id"]: each.get("published") for each in ROWS}
+    lines = re.findall(r"^\| (F-VI|constant|width \d+) \|(.+)\|$", text, re.MULTILINE)
+    assert len(lines) == len(runs)
+    for label, cells in lines:
+        name = {"F-VI": "fvi"}.get(label, label.replace(" ", "-"))
+        own = runs.loc[{"F-VI": "factorized"}.get(label, label.replace(" ", "_"))]
+        theirs = [published[f"images-{column}-{name}"] for column in ("loss", "error", "steps")]
+        ours = [own.loss, own.mse_train, own.steps_to_mse, own.elbo / own.num_obs]
+        numbers = [theirs[0], ours[0], theirs[1], ours[1], theirs[2], ours[2], ours[3]]
+        for number, word in zip(numbers, cells.split("|"), strict=True):
+            assert word.strip() == "never" if number == np.inf else is_rounded(number, word.strip()), (label, word)
+
+
 def test_the_readme_says_what_the_ledger_said_last():
     """Each line of its first table: a row that exists, with rounded number, verdict and command of the kept one."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
