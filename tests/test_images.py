@@ -611,6 +611,8 @@ def test_refining_a_part_counts_for_no_more_than_that_part(chain):
     assert np.array_equal(part.elbo, every.elbo)
     assert np.allclose(part.elbo_refined - part.elbo, 4 * part.local_gap_per_obs)
     assert (part.elbo_refined < every.elbo_refined).all()
+    for name in ("held_out_elbo_fvi_per_obs", "held_out_gap_per_obs", "mse_test_refit"):  # of 4 and of 6 unseen images
+        assert (part[name] != every[name]).all()
 
 
 def test_fits_started_from_another_method_begin_where_it_ended(chain):
