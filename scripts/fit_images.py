@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -57,14 +58,13 @@ def main() -> None:
     for num_obs in args.num_obs or [len(images.train)]:
         if num_obs > len(images.train):
             raise InputError(f"--num-obs must be at most the {len(images.train)} images of the data, got {num_obs}")
-        x, identity = images.train[:num_obs], repr((data, num_obs, args.seed, args.method, decoder, how, args.start))
-        checkpoint = Checkpoint.of(args.checkpoint, identity) if args.checkpoint else None
-        progress = cli.Progress(f"{source} {num_obs} images", how.max_steps)
+        start = start_of(args.start, data, num_obs, args.seed, images.train[:num_obs])
+        progress, begun = cli.Progress(f"{source} {num_obs} images", how.max_steps), jax.tree.map(checksum, start)
+        what = data, num_obs, args.seed, args.method, decoder, how, begun
         trained = train(
-            *(decoder, build(args.method), how, images.train, num_obs, images.test, keys),
-            start_of(args.start, data, num_obs, args.seed, x),
-            partial(progress, "best of all"),
-            checkpoint,
+            *(decoder, build(args.method), how, images.train, num_obs, images.test, keys, start),
+            report=partial(progress, "best of all"),
+            checkpoint=Checkpoint.of(args.checkpoint, progress.resume, *what) if args.checkpoint else None,
         )
         progress.close()
         configured = args.method, decoder._asdict(), how._asdict()

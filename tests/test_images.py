@@ -350,9 +350,10 @@ def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_pat
     whole = trained("factorized", how)
     keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
     kill(30, how, keeping)
-    seen = []
+    seen, taken_up = [], []
+    keeping = keeping._replace(resume=taken_up.append)
     resumed = trained("factorized", how, checkpoint=keeping, report=lambda step, _: seen.append(step))
-    assert seen == [30, 40, 50, 60]  # what was kept at step 20 is not done again
+    assert taken_up == [20] and seen == [30, 40, 50, 60]  # what was kept at step 20 is not done again
     assert np.array_equal(resumed.elbo, whole.elbo)
     assert all(map(np.array_equal, jax.tree.leaves(resumed.params), jax.tree.leaves(whole.params)))
     with pytest.raises(InputError, match="other data or settings"):
@@ -630,9 +631,11 @@ def test_fits_started_from_another_method_begin_where_it_ended(chain):
     assert failed.code and "only a factorized method starts from other fits" in failed.err
 
 
-def test_checkpoints_of_other_settings_have_other_names(tmp_path):
-    one, other = (Checkpoint.of(tmp_path, identity) for identity in ("one", "other"))
-    assert one.path != other.path and one.path.parent == tmp_path
+def test_checkpoints_of_other_settings_or_of_other_code_have_other_names(tmp_path, monkeypatch):
+    one, same, other = (Checkpoint.of(tmp_path, print, *what) for what in (("a", 1), ("a", 1), ("a", 2)))
+    assert one == same and one.path != other.path and one.path.parent == tmp_path
+    monkeypatch.setattr("avigap.images.train.code", lambda: "edited")
+    assert Checkpoint.of(tmp_path, print, "a", 1).path != one.path
 
 
 def test_figures_are_drawn_and_a_broken_run_is_named(chain):

@@ -350,6 +350,15 @@ def test_progress_counts_on_when_the_next_start_begins(clock, capsys):
     assert "x [b] 5/10 observations  ELBO 0.000000  1.0 observations/s  <= 5 s left" in capsys.readouterr().err
 
 
+def test_progress_does_not_count_what_an_earlier_process_did(clock, capsys):
+    progress = cli.Progress("x", 100, sparse=0)
+    clock.seconds += 20
+    progress.resume(60)
+    clock.seconds += 5
+    progress("a", 70, 0.0)
+    assert "70/100 steps  ELBO 0.000000  2.0 steps/s  <= 15 s left" in capsys.readouterr().err
+
+
 def test_a_fit_reports_its_progress(many, monkeypatch):
     """fit_fvi counts observations of its data sets, fit_avi steps."""
     seconds = iter(range(0, 10**6, 20))

@@ -164,6 +164,10 @@ class Progress:
             line = f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}"
         print(line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
 
+    def resume(self, step: int) -> None:
+        """Count from step ``step``: those up to it were done by an earlier process."""
+        self.start, self.last = time.monotonic(), step
+
     def close(self) -> None:
         """End the line on a terminal."""
         if self.terminal and self.shown > self.start:

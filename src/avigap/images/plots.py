@@ -19,6 +19,12 @@ LONGEST = 30.0
 SETTLED = 0.1
 """Part of the steps whose errors may lie above a panel of errors: they are many times those of the rest."""
 
+THICKEST, THINNEST = 5.0, 1.0
+"""Widths in points of the first and the last of lines that lie on each other."""
+
+LINEAR_GAPS, LINEAR_REFINEMENT = 0.1, 0.01
+"""Gaps in nats below which an axis is linear, between methods and on the way of a refinement."""
+
 Fits = Mapping[tuple[str, str], Sequence[ImageFit]]
 """Fits by experiment and method, of all sizes and parts."""
 
@@ -110,12 +116,13 @@ def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Fi
         ):
             at = own[column].to_numpy(float)
             first = np.min(at[np.isfinite(at)], initial=float(own[end].max())) / 3
+            widths = iter(np.linspace(THICKEST, THINNEST, own.method.nunique()))
             for method, each in own.groupby("method", sort=False):
                 times = np.where(each.status == "nonfinite", np.inf, each[column].fillna(np.inf))
                 reached, last = np.sort(times[np.isfinite(times)]), float(own[end].max())
                 share = 1 - np.arange(len(reached) + 1) / len(times)
                 x, y = np.r_[first, reached, last], np.r_[share, share[-1]]
-                ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), alpha=0.85)
+                ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), linewidth=next(widths))
             ax.set(ylim=(-0.03, 1.03), xscale="log", xlabel=end if end == "steps" else "seconds of one run")
             ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.xaxis.set_major_formatter("{x:,g}")
@@ -153,7 +160,8 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
             ax.set_ylabel("gap (nats per image)")
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
             ends = [end for line in ax.lines if np.size(y := line.get_ydata()) for end in (np.min(y), np.max(y))]
-            ax.set_ylim(min(-0.02, *ends), 1.5 * max(0.02, *ends))
+            low = 0.2 * (LINEAR_REFINEMENT if ax is place[3] else LINEAR_GAPS)
+            ax.set_ylim(min(-low, *ends), 1.5 * max(low, *ends))
     fig.suptitle("Images: the amortization gap")
     return fig
 
@@ -174,7 +182,7 @@ def _against_n(ax: Axes, own: pd.DataFrame, looks: Mapping[str, Look], column: s
             draw_at_top(ax, np.array([float(own.num_obs.min())]), looks[method].color)
     ax.set_xscale("log")
     size_axis(ax, sorted(own.num_obs.unique()))
-    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_yscale("symlog", linthresh=LINEAR_GAPS)
     ax.set_xlabel("number of images N")
 
 
@@ -194,7 +202,7 @@ def _against_width(ax: Axes, own: pd.DataFrame, widths: Mapping[str, int]) -> No
     ax.set(xscale="log", xlabel="width of the encoder k", title="against width")
     ax.set_xticks(sorted(widths.values()), [str(k) for k in sorted(widths.values())])
     ax.minorticks_off()
-    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_yscale("symlog", linthresh=LINEAR_GAPS)
 
 
 def _against_steps(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], methods: Sequence[str]) -> None:
@@ -205,7 +213,7 @@ def _against_steps(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], meth
             middle = each.groupby("refine_steps").gap_per_obs.median()
             ax.plot(middle.index, middle, style, color=looks[method].color, linewidth=1.1)
     ax.set_xscale("symlog", base=2, linthresh=1)
-    ax.set_yscale("symlog", linthresh=0.01)
+    ax.set_yscale("symlog", linthresh=LINEAR_REFINEMENT)
     steps = sorted(most.refine_steps.unique())
     ax.set_xticks(steps, [str(step) for step in steps])
     ax.set(xlabel="steps K of F-VI from the encoder's factors", title="refinement (dotted: unseen images)")

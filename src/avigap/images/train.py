@@ -17,6 +17,7 @@ from avigap.files import replacing
 from avigap.images.inference import Inference, Start
 from avigap.images.objective import Decoder, Params, initial
 from avigap.images.steps import State, Training, begin, cycle_ends, look, run_steps
+from avigap.models import bnn_images
 
 SEEN = ("elbo", "mse_train", "mse_test", "loss")
 """What is seen of every run at a look."""
@@ -101,17 +102,20 @@ class Checkpoint(NamedTuple):
     ----------
     path : of the file
     identity : of data and settings; runs of another identity are not taken up
+    resume : called with the step at which runs are taken up
     every : seconds between two copies at least
     """
 
     path: Path
     identity: str
+    resume: Callable[[int], None] = lambda step: None
     every: float = 60.0
 
     @classmethod
-    def of(cls, folder: Path, identity: str) -> "Checkpoint":
-        """Return the checkpoint of an identity in a folder, in which others have other names."""
-        return cls(folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz", identity)
+    def of(cls, folder: Path, resume: Callable[[int], None], *what: Any) -> "Checkpoint":
+        """Return the checkpoint of what has these representations, trained by this code; others have other names."""
+        identity = repr((*what, code()))
+        return cls(folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz", identity, resume)
 
     def keep(self, course: _Course) -> None:
         """Write the runs, whole or not at all."""
@@ -141,6 +145,14 @@ class Checkpoint(NamedTuple):
         course.rate, course.ended = kept["rate"], kept["ended"]
         shape = jax.tree.structure(course.state)
         course.state = jax.tree.unflatten(shape, [kept[f"leaf_{i}"] for i in range(len(jax.tree.leaves(course.state)))])
+        self.resume(len(course.looks) * course.how.every)
+
+
+def code() -> str:
+    """Return the checksum of the code that trains: runs go on only with the code they began with."""
+    names = ("train", "steps", "objective", "inference")
+    sources = [Path(bnn_images.__file__), *(Path(__file__).with_name(f"{name}.py") for name in names)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def train(
