@@ -26,7 +26,7 @@ unexport PYTHONPATH
 SNAKEMAKE := PATH="$$(pwd)/$(VENV)/bin:$$PATH" snakemake
 
 .DEFAULT_GOAL := help
-.PHONY: help figures zoo smoke test coverage lint format bench lock docs-figures docs-zoo clean FORCE
+.PHONY: help figures zoo smoke test coverage lint format bench cuda lock docs-figures docs-zoo clean FORCE
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -71,6 +71,10 @@ format: $(STAMP) ## rewrite the sources in the project's style
 bench: $(STAMP) ## times and memory, as ratios to NumPyro's own SVI
 	$(PY) scripts/bench.py $(ARGS)
 
+cuda: $(STAMP) ## JAX for an NVIDIA GPU into .venv (Linux, 3 GB)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement envs/cuda.lock
+	$(PY) -c 'import jax; print(jax.devices())'
+
 docs-figures: $(STAMP) ## copy the pictures of the README from figures/, and the ledger, into docs/
 	$(PY) scripts/docs_figures.py $(ARGS)
 	cp results/ledger.csv docs/ledger.csv
@@ -80,7 +84,7 @@ docs-zoo: $(STAMP) ## copy table and figure of `make zoo` into README and docs/
 
 # Pins that still fit pyproject.toml stay; `make lock ARGS=--upgrade` takes the newest of everything,
 # `make lock ARGS='--upgrade-package jax'` of one package.
-lock: ## solve pyproject.toml again into envs/requirements.lock (needs a package index)
+lock: ## solve pyproject.toml again into envs/*.lock (needs a package index)
 	@$(check-python)
 	@set -e; tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; trap 'exit 1' HUP INT TERM; \
 	$(PYTHON) -m venv "$$tool/venv"; \
@@ -91,6 +95,14 @@ lock: ## solve pyproject.toml again into envs/requirements.lock (needs a package
 	{ echo '# Every package of the environment, direct and indirect, with the hashes of its files, for Python 3.11 and later.'; \
 	  echo '# Made from pyproject.toml by `make lock`; not to be edited by hand. envs/avigap.yaml repeats the direct ones.'; \
 	  cat "$$tool/requirements.lock"; } > envs/requirements.lock.new; \
+	cp envs/cuda.lock "$$tool/cuda.lock"; \
+	sed -n 's/^jaxlib==\([0-9.]*\).*/jax-cuda12-plugin[with-cuda]==\1/p' envs/requirements.lock.new > "$$tool/cuda.in"; \
+	"$$tool/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-strip-extras --annotation-style line --output-file "$$tool/cuda.lock" "$$tool/cuda.in" $(ARGS); \
+	{ echo '# What JAX needs beside requirements.lock on an NVIDIA GPU, with the hashes of its files: `make cuda` installs it.'; \
+	  echo '# Made by `make lock`; not to be edited by hand.'; \
+	  sed "s|$$tool/||" "$$tool/cuda.lock"; } > envs/cuda.lock.new; \
+	mv envs/cuda.lock.new envs/cuda.lock; \
 	mv envs/requirements.lock.new envs/requirements.lock
 
 clean: ## remove everything that was generated, smoke/ and scale/ too, except .venv

@@ -17,6 +17,7 @@ from avigap.sources import imported_files
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 LOCK = (ROOT / "envs" / "requirements.lock").read_text(encoding="utf-8")
+CUDA = (ROOT / "envs" / "cuda.lock").read_text(encoding="utf-8")
 CONDA = (ROOT / "envs" / "avigap.yaml").read_text(encoding="utf-8")
 
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -129,13 +130,13 @@ def test_every_direct_dependency_is_pinned_in_the_lock():
 def test_every_pin_has_hashes():
     pins = lock_pins(LOCK)
     assert len(pins) > len(direct_requirements(PYPROJECT))
-    for pin in pins:
+    for pin in pins + lock_pins(CUDA):
         assert pin.hashes, f"{pin.requirement} has no hash"
         assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in pin.hashes), pin.requirement
 
 
 def test_no_package_is_pinned_twice():
-    pins = lock_pins(LOCK)
+    pins = lock_pins(LOCK) + lock_pins(CUDA)
     for environment in environments():
         for name in {pin.requirement.name for pin in pins}:
             assert len(pinned(pins, name, environment)) <= 1, (name, environment)
@@ -147,6 +148,12 @@ def test_one_jax_for_every_python():
         assert len({version for env in environments() for version in pinned(pins, name, env)}) == 1
 
 
+def test_the_plug_in_for_gpus_is_that_of_the_locked_jax():
+    of_jax = {version for env in environments() for version in pinned(lock_pins(LOCK), "jaxlib", env)}
+    pins = {canonicalize_name(pin.requirement.name): pin.version for pin in lock_pins(CUDA)}
+    assert {pins["jax-cuda12-plugin"], pins["jax-cuda12-pjrt"]} == of_jax and "nvidia-cudnn-cu12" in pins
+
+
 def test_conda_environment_equals_the_lock():
     assert conda_disagreements(PYPROJECT, LOCK, CONDA) == []
 
@@ -155,7 +162,7 @@ def test_conda_environment_is_for_a_supported_python():
     assert conda_pins(CONDA)["python"] in PYTHONS
 
 
-@pytest.mark.parametrize("text", [LOCK, CONDA], ids=["lock", "conda"])
+@pytest.mark.parametrize("text", [LOCK, CUDA, CONDA], ids=["lock", "cuda", "conda"])
 def test_no_host_url_or_absolute_path(text):
     found = FOREIGN.search(text)
     assert found is None, found

@@ -286,6 +286,28 @@ def test_a_bug_keeps_its_traceback(step):
         step(ZeroDivisionError())
 
 
+@pytest.mark.parametrize(
+    ("asked", "gpu", "platforms"), [(None, False, "cpu"), (None, True, None), ("cuda", False, None)]
+)
+def test_scripts_stay_on_the_cpu_unless_their_job_has_a_gpu_to_itself(monkeypatch, asked, gpu, platforms):
+    set_to = {}
+    monkeypatch.setattr(cli.signal, "signal", lambda number, handler: None)
+    monkeypatch.setattr(cli, "jax", SimpleNamespace(config=SimpleNamespace(update=set_to.__setitem__)))
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    if asked:
+        monkeypatch.setenv("JAX_PLATFORMS", asked)
+    cli.run(lambda: None, gpu=gpu)
+    assert set_to.pop("jax_enable_x64") and set_to.get("jax_platforms") == platforms
+
+
+def test_scripts_that_take_a_gpu_are_those_whose_rules_ask_for_one():
+    takes = {path.stem for path in (ROOT / "scripts").glob("*.py") if "cli.run(main, gpu=True)" in path.read_text()}
+    rules = re.split(r"^rule (\w+):$", "".join(p.read_text() for p in ROOT.glob("workflow/rules/*.smk")), flags=re.M)[
+        1:
+    ]
+    assert takes == {name for name, body in zip(rules[::2], rules[1::2], strict=True) if "gpu=GPU" in body} != set()
+
+
 def test_a_number_that_json_lacks_is_null(capsys):
     cli.print_result({"gap": float("nan"), "elbo": -float("inf"), "n": 3, "status": "nonfinite"})
     assert last_line(capsys.readouterr().out) == {"gap": None, "elbo": None, "n": 3, "status": "nonfinite"}

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import os
 import shutil
 import signal
 import sys
@@ -20,12 +21,15 @@ from avigap.errors import InputError
 LARGEST = 2**31 - 1
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], gpu: bool = False) -> None:
     """Run a script's main function in float64; what stops it becomes one sentence and an exit code that is not 0.
 
-    SIGTERM ends the script like an error, so that no temporary file stays.
+    Scripts stay on the CPU, side by side, unless ``gpu`` says that a job has a GPU to itself where there is one;
+    JAX_PLATFORMS overrules both. SIGTERM ends the script like an error, so that no temporary file stays.
     """
     jax.config.update("jax_enable_x64", True)
+    if not gpu and "JAX_PLATFORMS" not in os.environ:
+        jax.config.update("jax_platforms", "cpu")
     signal.signal(signal.SIGTERM, _stop)
     try:
         main()

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -21,7 +22,8 @@ EXPERIMENTS = {name: entry for name, entry in config["experiments"].items() if n
 PROGRAMS = {name: entry for name, entry in config["experiments"].items() if is_program(entry)}
 REPLAYS = config["replays"]
 IMAGES = config["images"]
-GPU = int(shutil.which("nvidia-smi") is not None)  # of which jobs that can use one ask for it: one at a time
+# Jobs that can use a GPU ask for it where there are one and a JAX for it (`make cuda`): one at a time.
+GPU = int(bool(shutil.which("nvidia-smi") and find_spec("jax_cuda12_plugin")))
 PREFIX = "" if config["root"] == "." else f"{config['root']}/"
 RESULTS, FIGURES, LOGS, BENCHMARKS = (PREFIX + name for name in ("results", "figures", "logs", "benchmarks"))
 
