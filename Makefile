@@ -71,7 +71,7 @@ format: $(STAMP) ## rewrite the sources in the project's style
 bench: $(STAMP) ## times and memory, as ratios to NumPyro's own SVI
 	$(PY) scripts/bench.py $(ARGS)
 
-cuda: $(STAMP) ## JAX for an NVIDIA GPU into .venv (Linux, 3 GB)
+cuda: $(STAMP) ## JAX for an NVIDIA GPU into .venv (Linux, 5 GB)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement envs/cuda.lock
 	$(PY) -c 'import jax; print(jax.devices())'
 

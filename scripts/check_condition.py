@@ -8,8 +8,8 @@ import jax
 from avigap import cli
 from avigap.binding import bind_program
 from avigap.condition import check_condition
-from avigap.files import check_output, write_text
 from avigap.loading import load_program
+from avigap.paths import check_output, write_text
 from avigap.tables import read_columns
 from avigap.verdict import answer
 

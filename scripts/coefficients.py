@@ -8,8 +8,8 @@ import pandas as pd
 from avigap import cli, io
 from avigap.errors import InputError
 from avigap.families import build
-from avigap.files import check_output
 from avigap.models.linear import ideal_function
+from avigap.paths import check_output
 
 FAMILY = {"kind": "polynomial", "degree": 1}
 

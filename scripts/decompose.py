@@ -10,7 +10,7 @@ from avigap import cli, io
 from avigap.amortization import mean_field
 from avigap.errors import InputError
 from avigap.evidence import log_evidence, pareto_k
-from avigap.files import check_output
+from avigap.paths import check_output
 
 GAPS = ["gap", "gap_error", "optimization_gap_per_obs", "held_out_gap_per_obs", "seed", "num_obs"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from avigap import cli
 from avigap.errors import InputError
-from avigap.files import check_input, write_text
+from avigap.paths import check_input, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKS = "<!-- table of the zoo -->", "<!-- end of the table -->"

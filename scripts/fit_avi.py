@@ -10,9 +10,9 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.families import build
-from avigap.files import check_output
 from avigap.gap import fit_amortized
 from avigap.models import published_loss
+from avigap.paths import check_output
 from avigap.result import AmortizedFit, summary_row
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, Problem, fit_settings

@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from avigap import cli, io
-from avigap.files import check_output
 from avigap.models import published_loss
 from avigap.optimum import Optimum, fit_factorized
+from avigap.paths import check_output
 
 
 def statistics(data: io.DataSet, optimum: Optimum) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from avigap import cli
 from avigap.errors import InputError
-from avigap.files import check_output
 from avigap.images.evaluate import free_start
 from avigap.images.files import ImageFit, checksum, decoder_of, read_fits, read_images, write_fits
 from avigap.images.inference import build
 from avigap.images.steps import training
 from avigap.images.train import Checkpoint, train
+from avigap.paths import check_output
 from avigap.settings import check_settings
 
 

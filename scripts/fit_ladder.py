@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from avigap import cli
-from avigap.files import check_output
 from avigap.ladder import decompose, fit_ladder, ladder_of
+from avigap.paths import check_output
 from avigap.sample_fits import read_factorized, write_ladder
 from avigap.samples import read_samples
 from avigap.settings import check_settings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from avigap import cli
 from avigap.factorized import fit_target
-from avigap.files import check_output
+from avigap.paths import check_output
 from avigap.sample_fits import write_factorized
 from avigap.samples import read_samples
 from avigap.verdict import read_verdict

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from avigap import cli, io
-from avigap.files import check_output
 from avigap.hmm_example import NUM_OBS, example_table
+from avigap.paths import check_output
 
 
 def main() -> None:

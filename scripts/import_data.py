@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from avigap import cli, data, models
-from avigap.files import check_output
+from avigap.paths import check_output
 from avigap.settings import check_settings
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from avigap import cli, io
-from avigap.files import check_output
 from avigap.ledger import judge_all, read_reference
+from avigap.paths import check_output
 from avigap.tables import read_table
 
 

@@ -7,9 +7,9 @@ import jax
 import pandas as pd
 
 from avigap import cli, io
-from avigap.files import check_output
 from avigap.images.files import checksum, decoder_of, read_fits, read_images
 from avigap.images.results import REFINEMENT, run_rows
+from avigap.paths import check_output
 
 
 def main() -> None:

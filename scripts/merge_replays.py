@@ -7,7 +7,7 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import InputError
-from avigap.files import check_input, check_output
+from avigap.paths import check_input, check_output
 from avigap.tables import read_table
 
 RUN = ["replay", "method", "num_obs", "seed", "learning_rate"]

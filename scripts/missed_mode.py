@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from avigap import cli, io
 from avigap.errors import InputError
-from avigap.files import check_output
 from avigap.missed_mode import try_starts
+from avigap.paths import check_output
 
 
 def main() -> None:

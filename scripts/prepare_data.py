@@ -4,7 +4,7 @@ from pathlib import Path
 
 from avigap import cli
 from avigap.errors import InputError
-from avigap.files import check_output
+from avigap.paths import check_output
 from avigap.samples import Sample, draw, part_of, write_samples
 from avigap.tables import read_columns
 from avigap.verdict import read_verdict

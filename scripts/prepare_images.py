@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from avigap import cli
-from avigap.files import check_output
 from avigap.images.files import write_images
 from avigap.images.idx import SOURCES, load
+from avigap.paths import check_output
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import pandas as pd
 
 from avigap import cli
 from avigap.binding import bind_program
-from avigap.files import check_output, write_text
 from avigap.loading import load_program
+from avigap.paths import check_output, write_text
 from avigap.reference import COLUMNS, Effort, reference_posterior
 from avigap.tables import read_columns
 

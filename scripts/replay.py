@@ -11,7 +11,7 @@ import xarray as xr
 from avigap import cli, io
 from avigap.errors import InputError, unknown
 from avigap.families import build
-from avigap.files import check_output
+from avigap.paths import check_output
 from avigap.replay import Protocol, Replay, protocol, replay
 from avigap.replay_files import group_of, write_replay
 from avigap.settings import check_settings

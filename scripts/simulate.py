@@ -8,7 +8,7 @@ import numpy as np
 
 from avigap import cli, data, models
 from avigap.core import simulate_many
-from avigap.files import check_output
+from avigap.paths import check_output
 from avigap.settings import check_settings
 
 

@@ -13,8 +13,8 @@ from avigap import cli, io
 from avigap.amortization import Variational
 from avigap.errors import InputError
 from avigap.families import build
-from avigap.files import check_output
 from avigap.gap import fit_amortized
+from avigap.paths import check_output
 from avigap.result import summary_row
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, Problem, fit_settings

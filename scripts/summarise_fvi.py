@@ -7,7 +7,7 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import InputError
-from avigap.files import check_output
+from avigap.paths import check_output
 
 COLUMNS = ["elbo", "elbo_second", "elbo_local", "loss_published", "other_basin", "residual", "status", "seconds"]
 

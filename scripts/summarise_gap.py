@@ -6,7 +6,8 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import InputError
-from avigap.files import check_output, write_provenance
+from avigap.files import write_provenance
+from avigap.paths import check_output
 
 COLUMNS = [
     *("experiment", "model", "num_obs", "family", "seed"),

@@ -7,8 +7,9 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import unknown
-from avigap.files import check_output, write_provenance
+from avigap.files import write_provenance
 from avigap.images.results import summarise
+from avigap.paths import check_output
 from avigap.tables import read_table
 
 

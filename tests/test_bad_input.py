@@ -298,13 +298,13 @@ def test_output_that_cannot_be_written(folder, script, monkeypatch):
     for value in NEEDED[script].values():
         if (folder / value).is_file():
             refuse(folder, script, {"--output": value}, f"--output {value} is an input as well", "another name")
-    monkeypatch.setattr("avigap.files.os.access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr("avigap.paths.os.access", lambda path, mode: False)  # root may write anywhere
     refuse(folder, script, {}, "no permission")
 
 
 @pytest.mark.parametrize(("script", "flag"), [case[:2] for case in INPUTS])
 def test_input_without_permission(folder, script, flag, monkeypatch):
-    monkeypatch.setattr("avigap.files.os.access", lambda path, mode: mode != os.R_OK)
+    monkeypatch.setattr("avigap.paths.os.access", lambda path, mode: mode != os.R_OK)
     refuse(folder, script, {}, "cannot be read: no permission")
 
 

@@ -18,7 +18,7 @@ import xarray as xr
 from cases import SETTINGS
 from programs import environment
 
-from avigap import data, files, models
+from avigap import data, files, models, paths
 from avigap.cli import named_key
 from avigap.core import simulate
 from avigap.errors import InputError
@@ -127,7 +127,7 @@ def left_overs(folder):
 
 def test_an_error_while_writing_keeps_the_old_file(tmp_path):
     (tmp_path / "a").write_text("old")
-    with pytest.raises(ZeroDivisionError), files.replacing(tmp_path / "a") as partial:
+    with pytest.raises(ZeroDivisionError), paths.replacing(tmp_path / "a") as partial:
         partial.write_text("half")
         assert partial.parent == tmp_path and partial.name.startswith(".a.")
         raise ZeroDivisionError
@@ -143,9 +143,9 @@ def test_a_tree_that_cannot_be_written_leaves_nothing(tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys, time
-from avigap import cli, files
+from avigap import cli, paths
 def main():
-    with files.replacing(pathlib.Path("out.nc")) as partial:
+    with paths.replacing(pathlib.Path("out.nc")) as partial:
         partial.write_text("half")
         os.kill(os.getpid(), signal.{signal})
         time.sleep(30)
@@ -162,7 +162,7 @@ def test_a_process_stopped_while_writing(tmp_path, name):
     assert (tmp_path / "out.nc").read_text() == "old"
     if name == "SIGKILL":
         assert done.returncode == -signal.SIGKILL and len(left_overs(tmp_path)) == 1
-        files.write_text(tmp_path / "out.nc", "whole")
+        paths.write_text(tmp_path / "out.nc", "whole")
         assert (tmp_path / "out.nc").read_text() == "whole"
     else:
         assert done.returncode == 128 + getattr(signal, name)
@@ -176,5 +176,5 @@ def test_a_living_writer_is_not_disturbed(tmp_path):
     others = tmp_path / ".other.nc.999999999.tmp"
     for path in (theirs, others):
         path.write_text("half")
-    files.write_text(tmp_path / "out.nc", "whole")
+    paths.write_text(tmp_path / "out.nc", "whole")
     assert left_overs(tmp_path) == sorted([theirs.name, others.name])

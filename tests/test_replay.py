@@ -13,8 +13,8 @@ from avigap.core import MeanField
 from avigap.data import DataSet
 from avigap.errors import InputError
 from avigap.families import build
-from avigap.files import write_text
 from avigap.optimum import fit_factorized
+from avigap.paths import write_text
 from avigap.plots_explain import noise_law
 from avigap.replay import exact_elbo, is_dead, protocol, replay
 from avigap.replay_files import Recorded, group_of, read_replay, write_replay

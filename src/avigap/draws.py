@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.polynomial import Chebyshev
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, gammaincinv, ndtr
 
 from avigap.core import Joint, Latents, MeanField, latent_shapes, log_joint
 from avigap.elbo import supports
@@ -159,8 +159,8 @@ def _chi_series(freedom: int) -> np.ndarray:
     """Return Chebyshev coefficients of the chi variable at the quantile of a standard normal, to 1e-6 or better."""
 
     def quantile(normal: np.ndarray) -> np.ndarray:
-        upper = chi2.isf(norm.sf(np.abs(normal)), freedom)
-        return np.sqrt(np.where(normal > 0, upper, chi2.ppf(norm.sf(np.abs(normal)), freedom)))
+        tail = ndtr(-np.abs(normal))
+        return np.sqrt(np.where(normal > 0, chdtri(freedom, tail), 2 * gammaincinv(freedom / 2, tail)))
 
     domain = [-LARGEST_NORMAL, LARGEST_NORMAL]
     coefficients: np.ndarray = Chebyshev.interpolate(quantile, 12 if freedom >= 30 else 40, domain).coef

@@ -21,8 +21,9 @@ from avigap.core import MeanField, latent_shapes
 from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError
 from avigap.families import Family, build
-from avigap.files import read_group, read_provenance, read_tree, reading, write_text, write_tree
+from avigap.files import read_group, read_provenance, read_tree, reading, write_tree
 from avigap.optimum import Optimum
+from avigap.paths import write_text
 from avigap.result import AmortizedFit
 
 __all__ = [

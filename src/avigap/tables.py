@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from avigap.errors import InputError
-from avigap.files import check_input
+from avigap.paths import check_input
 
 
 def read_table(path: Path) -> pd.DataFrame:

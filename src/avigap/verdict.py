@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avigap.errors import InputError
-from avigap.files import check_input
 from avigap.names import rows_named
+from avigap.paths import check_input
 from avigap.program import indexed
 from avigap.rules import Attainable
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from avigap.errors import InputError, unknown
-from avigap.files import check_input, replacing
+from avigap.paths import check_input, replacing
 
 UNSIGNED_BYTES = 8
 TIMEOUT = 60.0

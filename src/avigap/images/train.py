@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from avigap.errors import InputError
-from avigap.files import replacing
 from avigap.images.inference import Inference, Start
 from avigap.images.objective import Decoder, Params, initial
 from avigap.images.steps import State, Training, begin, cycle_ends, look, run_steps
 from avigap.models import bnn_images
+from avigap.paths import replacing
 
 SEEN = ("elbo", "mse_train", "mse_test", "loss")
 """What is seen of every run at a look."""
