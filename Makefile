@@ -23,6 +23,8 @@ export OPENBLAS_NUM_THREADS := 1
 unexport PYTHONHOME
 unexport PYTHONPATH
 
+# Modules go to the workers in the order of tests/conftest.py, the slowest first.
+WORKERS := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 SNAKEMAKE := PATH="$$(pwd)/$(VENV)/bin:$$PATH" snakemake
 
 .DEFAULT_GOAL := help
@@ -51,10 +53,10 @@ smoke: $(STAMP) ## the whole chain on a tiny configuration, in smoke/
 	fi
 
 test: $(STAMP) ## the tests
-	$(PY) -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
+	$(PY) -m pytest $(WORKERS) $(ARGS)
 
 coverage: $(STAMP) ## the tests, with the lines and branches that they leave out
-	$(PY) -m pytest --numprocesses=auto --dist=loadfile --cov --cov-report=term $(ARGS)
+	$(PY) -m pytest $(WORKERS) --cov --cov-report=term $(ARGS)
 
 lint: $(STAMP) ## style, types and workflow checks; changes nothing
 	$(PY) -m ruff check .

@@ -25,6 +25,15 @@ def pytest_unconfigure():
         shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
+FIRST = ("test_tutorial", "test_workflow", "test_condition", "test_images")
+"""Modules that take longest: begun last, one of them would keep a single worker at the end."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put the modules that take longest first."""
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+
+
 MAPS, MOST_MAPS = Path("/proc/self/maps"), 20_000
 """Linux lets a process have 65,530 maps of memory, each compiled program takes a few, and XLA crashes without any."""
 
