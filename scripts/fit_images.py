@@ -60,7 +60,7 @@ def main() -> None:
             raise InputError(f"--num-obs must be at most the {len(images.train)} images of the data, got {num_obs}")
         start = start_of(args.start, data, num_obs, args.seed, images.train[:num_obs])
         progress, begun = cli.Progress(f"{source} {num_obs} images", how.max_steps), jax.tree.map(checksum, start)
-        what = data, num_obs, args.seed, args.method, decoder, how, begun
+        what = data, checksum(images.test), num_obs, args.seed, args.method, decoder, how, begun
         trained = train(
             *(decoder, build(args.method), how, images.train, num_obs, images.test, keys, start),
             report=partial(progress, "best of all"),

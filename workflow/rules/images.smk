@@ -57,6 +57,7 @@ rule fit_images:
     threads: 1
     resources:
         gpu=GPU,
+        runtime=600,  # minutes; Fashion-MNIST takes one to two hours for a method on one core
     params:
         method=lambda w: as_json({k: v for k, v in IMAGES[w.images]["methods"][w.method].items() if k != "start"}),
         settings=lambda w: as_json(IMAGES[w.images]["settings"]),

@@ -6,6 +6,7 @@ big-endian 32-bit numbers, and the values.
 
 import gzip
 import hashlib
+import http.client
 import struct
 import urllib.error
 import urllib.request
@@ -114,7 +115,7 @@ def download(url: str, path: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
             content = answer.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
             f"{url} could not be loaded ({reason}); without a connection, put the file {path.name} into {path.parent}"

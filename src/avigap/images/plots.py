@@ -30,10 +30,11 @@ Fits = Mapping[tuple[str, str], Sequence[ImageFit]]
 
 
 def looks_of(methods: Sequence[str]) -> dict[str, Look]:
-    """Return the look of each method."""
+    """Return the look of each method, in the order of the methods."""
     own = [name for name in methods if name not in ("constant", "factorized")]
     looks = {name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(own)}
-    return {"constant": Look(GREY, "s"), "factorized": Look(BLACK, "D")} | looks
+    looks |= {"constant": Look(GREY, "s"), "factorized": Look(BLACK, "D")}
+    return {name: looks[name] for name in methods}
 
 
 def largest(fits: Fits, experiment: str) -> dict[str, list[ImageFit]]:
@@ -67,11 +68,14 @@ def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, i
 
 @styled
 def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
-    """Draw ELBO and squared error of every run against steps, and the error against seconds."""
+    """Draw ELBO and squared error of every run against steps, and the error against seconds.
+
+    Methods that start from the ends of others are left out: these had their steps and seconds before.
+    """
     experiments = list(runs.experiment.unique())
     fig, axes = panels(3 * len(experiments), 3, 2.9)
     for row, experiment in enumerate(experiments):
-        own = largest(fits, experiment)
+        own = {name: each for name, each in largest(fits, experiment).items() if not each[0].is_continued}
         looks, (elbo, steps, seconds) = looks_of(list(own)), axes[3 * row : 3 * row + 3]
         best, highest = -np.inf, 0.0
         for method, fit, run in _each_run(own):
@@ -90,7 +94,7 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
             ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, 1.1 * highest if highest else None))
         lines = [Line2D([], [], color=looks[name].color, label=name) for name in own]
         styles = [
-            Line2D([], [], color=GREY, linestyle=s, label=text)
+            Line2D([], [], color=BLACK, linestyle=s, label=text)
             for s, text in (("-", "training"), (":", "unseen, encoded"))
         ]
         seconds.legend(handles=lines + styles, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -102,7 +106,7 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
 def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Figure:
     """Draw the share of runs above an error against steps and seconds; runs that never get there stay at their share.
 
-    Methods that start from the ends of others are left out: these had their steps and seconds before.
+    Methods are those of :func:`image_paths`; a run that broke never gets there.
     """
     experiments = list(runs.experiment.unique())
     fig, axes = panels(2 * len(experiments), 2, 2.8)
@@ -150,7 +154,7 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
         _against_n(place[0], own, looks, "gap_per_obs", list(looks))
         place[0].set_title(f"{_title(runs, experiment)}\nto the best F-VI found")
         _against_width(place[1], own, widths)
-        _against_n(place[2], own, looks, "held_out_gap_per_obs", [*widths, "constant"])
+        _against_n(place[2], own, looks, "held_out_gap_per_obs", list(widths))
         place[2].set_title("unseen images, decoder held")
         _against_steps(place[3], refinement[refinement.experiment == experiment], looks, list(widths))
         place[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -159,10 +163,11 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
         for ax in place:
             ax.set_ylabel("gap (nats per image)")
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
-            ends = [end for line in ax.lines if np.size(y := line.get_ydata()) for end in (np.min(y), np.max(y))]
+            curves = [line.get_ydata() for line in ax.lines if line.get_transform() == ax.transData]
+            ends = [end for y in curves if np.size(y) for end in (np.min(y), np.max(y))]
             low = 0.2 * (LINEAR_REFINEMENT if ax is place[3] else LINEAR_GAPS)
             ax.set_ylim(min(-low, *ends), 1.5 * max(low, *ends))
-    fig.suptitle("Images: the amortization gap")
+    fig.suptitle("Images: ELBO below that of the best q found")
     return fig
 
 

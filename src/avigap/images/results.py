@@ -62,7 +62,8 @@ def refinement(
         ends.append(jnp.asarray(path[-1][:, 0]))
     rows = np.concatenate(every)
     half = rows.shape[2] // 2
-    chosen = rows[:, :, :half].sum(axis=(2, 3)).argmax(axis=0)
+    sums = rows[:, :, :half].sum(axis=(2, 3))
+    chosen = np.where(np.isnan(sums), -np.inf, sums).argmax(axis=0)
     best = rows[chosen, np.arange(rows.shape[1]), half:]
     return Refinement(every[0][:, :, half:], best, ends[0])
 
@@ -79,8 +80,8 @@ def run_rows(
     """Return a row for each run of a method, and a row for each run, split of the data and look of its refinement.
 
     Unseen images are encoded, and refitted by F-VI from the encoder's factors and from the prior; F-VI has none but the
-    latter. ``elbo_refined`` is the ELBO with the refined factors in their places, whether these are of all images or
-    not.
+    latter. ``elbo_refined`` is the ELBO with refined factors of all images, estimated from those that were refined, as
+    ``local_gap_per_obs`` is. Steps and seconds of a run end where it stopped.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ def run_rows(
         "held_out": refinement(decoder, theta, starts, unseen, keys[2], looks),
     }
     measured = {"elbo": elbo, "elbo_error": elbo_error}
-    measured["elbo_refined"] = elbo + splits["train"].gap()[0] * len(some)
+    measured["elbo_refined"] = elbo + splits["train"].gap()[0] * fit.num_obs
     measured["mse_test_refit"] = errors(decoder, theta, splits["held_out"].loc, jnp.asarray(unseen))
     measured["held_out_elbo_fvi_per_obs"] = splits["held_out"].best.mean((1, 2))
     for (name, split), prefix in zip(splits.items(), ("local_gap", "held_out_gap"), strict=True):
@@ -121,11 +122,15 @@ def run_rows(
 
 
 def _course(fit: ImageFit, tolerance: float) -> dict[str, Any]:
-    """Return what the runs went through; seconds are those of one run among its seeds."""
+    """Return what the runs went through; seconds are those of one run among its seeds.
+
+    A run that has stopped does not move: its ELBO, by the same draws at all looks, stays the same to the last digit.
+    """
     own, each = fit.trained, len(fit.seeds)
+    ends = [np.flatnonzero(np.r_[True, elbo[1:] != elbo[:-1]])[-1] for elbo in own.elbo]
     return {
-        "steps": own.steps[-1],
-        "seconds": own.seconds[-1] / each,
+        "steps": own.steps[ends],
+        "seconds": own.seconds[ends] / each,
         "compile_seconds": own.compile_seconds,
         **{name: getattr(own, name)[:, -1] for name in ("mse_train", "mse_test", "loss")},
         "steps_to_mse": first_below(own.mse_train, tolerance, own.steps),

@@ -2,6 +2,8 @@
 
 import hashlib
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -62,6 +64,13 @@ class _Course:
         self.looks: list[np.ndarray] = []
         self.seconds: list[float] = []
         self.rate, self.ended = np.ones(runs), np.full(runs, -np.inf)
+
+    def move(self, state: State) -> None:
+        """Take the state after further steps; runs that have stopped stay where they are, whatever the steps gave."""
+        if not (moves := self.rate > 0).all():
+            old = self.state
+            state = jax.tree.map(lambda a, b: jnp.where(moves.reshape((-1,) + (1,) * (a.ndim - 1)), b, a), old, state)
+        self.state = state
 
     def see(self, look: Float[np.ndarray, "4 R"], seconds: float) -> None:
         """Take what was seen at a look, so many seconds after the last one."""
@@ -135,9 +144,9 @@ class Checkpoint(NamedTuple):
         if not self.path.exists():
             return
         try:
-            with np.load(self.path) as file:
-                kept = dict(file)
-        except (OSError, ValueError, EOFError) as error:
+            with self.path.open("rb") as file, np.load(file) as arrays:
+                kept = dict(arrays)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"the checkpoint {self.path} cannot be read; remove it to start again") from error
         if str(kept["identity"]) != self.identity:
             raise InputError(f"the checkpoint {self.path} is of other data or settings; remove it to start again")
@@ -194,7 +203,7 @@ def train(
         began, index = time.perf_counter(), len(course.looks)
         rows, rates = jnp.asarray(_batches(keys, index, num_obs, how)), jnp.asarray(course.rate, jnp.float32)
         state, loss = advance(images, size, course.state, rows, _folded(keys, index), rates)
-        course.state = jax.block_until_ready(state)
+        course.move(jax.block_until_ready(state))
         seconds = time.perf_counter() - began
         seen = (*measure(course.state.params, images, size, unseen, jax.random.key(0)), loss)
         course.see(np.stack([np.asarray(each, float) for each in seen]), seconds)
