@@ -7,6 +7,7 @@ import jax
 import pandas as pd
 
 from avigap import cli, io
+from avigap.errors import InputError
 from avigap.images.files import checksum, decoder_of, read_fits, read_images
 from avigap.images.results import REFINEMENT, run_rows
 from avigap.paths import check_output
@@ -18,11 +19,14 @@ def main() -> None:
     parser.add_argument("--fits", type=Path, required=True, help="file written by fit_images.py for the same data")
     parser.add_argument("--tolerance", type=float, required=True, help="squared error per pixel to count steps to")
     parser.add_argument("--refined", type=cli.whole(1), help="images of each split that F-VI refines; absent, all")
+    parser.add_argument("--looks", type=cli.whole(0), nargs="+", default=REFINEMENT, help="steps of F-VI, rising")
     parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the draws")
     parser.add_argument(
         "--output", type=Path, nargs=2, required=True, help="csv files to write: runs, and their gaps by steps of F-VI"
     )
     args = parser.parse_args()
+    if args.looks[0] or list(args.looks) != sorted(set(args.looks)):
+        raise InputError(f"--looks must rise from 0, got {' '.join(map(str, args.looks))}")
     for path in args.output:
         check_output(path, [args.data, args.fits])
     images, _ = read_images(args.data)
@@ -30,7 +34,7 @@ def main() -> None:
     curves: list[dict[str, Any]] = []
     fits = read_fits(args.fits, checksum(images.train))
     for fit in fits:
-        looks = REFINEMENT if fit.num_obs == max(each.num_obs for each in fits) else (0, REFINEMENT[-1])
+        looks = args.looks if fit.num_obs == max(each.num_obs for each in fits) else (0, args.looks[-1])
         decoder = decoder_of(fit.settings, images.train.shape[1])
         key = jax.random.fold_in(cli.named_key(args.seed, "measure_images"), fit.num_obs)
         own, curve = run_rows(fit, decoder, images, key, args.tolerance, looks, args.refined)

@@ -446,8 +446,10 @@ def test_refinement_finds_the_best_factors_of_a_linear_decoder():
     x = images_of(decoder, 7)
     loc, log_scale = best_factors(decoder, theta, x)
     both = jax.tree.map(lambda leaf: leaf[None], theta)
-    path = refine(decoder, (0, 1, 200), both, jnp.zeros((1, 2, 7, 2)), x, jax.random.key(0))
+    path = refine(decoder, (0, 20, 200), both, jnp.zeros((1, 2, 7, 2)), x, jax.random.key(0))
     assert path.shape == (3, 1, 2, 7, 2) and not path[0].any()
+    alone = refine(decoder, (20,), both, jnp.zeros((1, 2, 7, 2)), x, jax.random.key(0))
+    assert np.array_equal(alone[0], path[1])  # an ascent of its own, at rates that fall to 0
     assert np.abs(path[2, 0, 0] - loc).max() < 0.1 * np.exp(log_scale).min()
     assert np.abs(path[2, 0, 1] - log_scale).max() < 0.1
 
@@ -685,6 +687,13 @@ def test_a_part_that_is_refined_stands_for_all(chain):
     assert (part.local_gap_per_obs != every.local_gap_per_obs).all() and (part.local_gap_per_obs > 0).all()
     for name in ("held_out_elbo_fvi_per_obs", "held_out_gap_per_obs", "mse_test_refit"):  # of 4 and of 6 unseen images
         assert (part[name] != every[name]).all()
+
+
+@pytest.mark.parametrize("looks", [(1, 4), (0, 4, 4), (0, 4, 1)])
+def test_looks_of_a_refinement_must_rise_from_0(chain, looks):
+    failed = call(chain[0], "measure_images", "--data", "small/images.nc", "--fits", "small/fits/width_2_0.nc",
+                  "--tolerance", 0.2, "--looks", *looks, "--output", "a.csv", "b.csv")  # fmt: skip
+    assert failed.code and "--looks must rise from 0" in failed.err
 
 
 def test_fits_started_from_another_method_begin_where_it_ended(chain):

@@ -197,7 +197,8 @@ def test_the_reference_file_names_only_what_exists():
     methods = {name: set(entry["methods"]) for name, entry in replays.items()}
     families = {name: set(entry["families"]) for name, entry in config["experiments"].items()}
     images = yaml.safe_load((ROOT / config["images"]).read_text(encoding="utf-8"))
-    images |= yaml.safe_load((ROOT / "config/fashion_mnist_cpu.yaml").read_text(encoding="utf-8"))["images"]
+    for own in ("fashion_mnist_cpu", "images_long"):
+        images |= yaml.safe_load((ROOT / f"config/{own}.yaml").read_text(encoding="utf-8"))["images"]
     for each in ROWS:
         measures = [each[key] for key in ("measure",) if key in each]
         for asked in measures:
@@ -206,7 +207,7 @@ def test_the_reference_file_names_only_what_exists():
             if asked["table"] in ("replay", "full_replay"):
                 wanted = where["method"] if isinstance(where["method"], list) else [where["method"]]
                 assert set(wanted) <= methods[where["replay"]], each["id"]
-            if asked["table"] in ("images", "full_images"):
+            if asked["table"] in ("images", "full_images", "long_images"):
                 entry = images[where["experiment"]]
                 assert where["method"] in entry["methods"] and where["num_obs"] in entry["num_obs"], each["id"]
             if asked["table"] == "gap" and "family" in where:

@@ -31,7 +31,18 @@ COLUMNS = [
 VERDICTS = [
     *("reproduced", "differs", "artefact", "cannot be", "untested in the paper, now measured", "not run"),
 ]
-TABLES = ("gap", "fvi", "coefficients", "replay", "hmm_example", "images", "authors", "full_replay", "full_images")
+TABLES = (
+    "gap",
+    "fvi",
+    "coefficients",
+    "replay",
+    "hmm_example",
+    "images",
+    "authors",
+    "full_replay",
+    "full_images",
+    "long_images",
+)
 """Tables of results that a measure may name, by the stems of their files."""
 
 WIDEST = 4.0

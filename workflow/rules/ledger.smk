@@ -9,7 +9,7 @@ AFFINE = [
 # Published nonlinear data, whose optimum a local method misses.
 MISSED = [name for name, e in EXPERIMENTS.items() if e["model"] == "nonlinear" and name in IMPORTED][:1]
 REFERENCE = "reference/ledger.yaml"
-KEPT = ["reference/authors.csv", "reference/full_replay.csv", "reference/full_images.csv"]
+KEPT = [f"reference/{name}.csv" for name in ("authors", "full_replay", "full_images", "long_images")]
 TABLES = [
     f"{RESULTS}/{table}.csv"
     for table, is_made in {

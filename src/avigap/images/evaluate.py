@@ -107,9 +107,8 @@ def errors(decoder: Decoder, theta: Params, loc: Array, x: Array) -> np.ndarray:
 @partial(jax.jit, static_argnums=0)
 @partial(jax.vmap, in_axes=(None, 0, 0, None, None, None))
 def _refine(
-    decoder: Decoder, theta: Params, local: Float[Array, "2 n D"], x: Array, key: PRNGKeyArray, span: Int[Array, "3"]
+    decoder: Decoder, theta: Params, local: Float[Array, "2 n D"], x: Array, key: PRNGKeyArray, steps: Int[Array, ""]
 ) -> Float[Array, "2 n D"]:
-    """Return factors after the steps from ``span[0]`` to ``span[1]`` of ``span[2]`` in all."""
 
     def value(local: Array, keys: PRNGKeyArray) -> Array:
         rows = jax.vmap(lambda one: elbo_rows(one, decoder, theta, local[0], local[1], x))(keys)
@@ -117,11 +116,11 @@ def _refine(
 
     def step(index: Array, local: Array) -> Array:
         slope = jax.grad(value)(local, jax.random.split(jax.random.fold_in(key, index), REFINE_DRAWS))
-        scale, rate = jnp.exp(local[1]), REFINE_RATE * (1 - index / span[2]).astype(local.dtype)
+        scale, rate = jnp.exp(local[1]), REFINE_RATE * (1 - index / steps).astype(local.dtype)
         move = jnp.clip(rate * scale**2 * slope[0], -scale, scale), jnp.clip(rate * slope[1] / 2, -1, 1)
         return local + jnp.stack(move)
 
-    refined: Array = jax.lax.fori_loop(span[0], span[1], step, local)
+    refined: Array = jax.lax.fori_loop(0, steps, step, local)
     return refined
 
 
@@ -133,25 +132,23 @@ def refine(
     x: Float[np.ndarray, "N pixels"],
     key: PRNGKeyArray,
 ) -> Float[np.ndarray, "looks R 2 N D"]:
-    """Ascend the ELBO in the free factors of all images with q(theta) held; return loc and log scale at each look.
+    """Ascend the ELBO in the free factors of all images with q(theta) held; return where each number of steps leads.
 
     A step goes along the natural gradient of a mean of draws: scale^2 times the gradient in loc, half of that in log
     scale. It would reach the optimum at once where the rate is 1 and the ELBO quadratic; no loc moves by more than its
-    scale. The rate falls to 0 with the last step.
+    scale. The rate falls to 0 with the last step, so that each number of steps is an ascent of its own.
 
     Parameters
     ----------
     looks
-        Numbers of steps, in order, the last one in all; the start counts as 0 steps.
+        Numbers of steps; after 0 steps the factors are those of the start.
     theta, start
         Of R runs: q(theta), and loc and log scale of the factors.
     """
     own, images, ends = jax.tree.map(jnp.float32, theta), jnp.asarray(x, jnp.float32), []
     for part, room in _chunks(len(images)):
-        local, seen, path = _part(jnp.float32(start), part, room, 2), _part(images, part, room, 0), []
-        for first, last in zip((0, *looks[:-1]), looks, strict=True):
-            span = jnp.array([first, last, looks[-1]])
-            local = _refine(decoder, own, local, seen, jax.random.fold_in(key, part.start), span)
-            path.append(np.asarray(local)[:, :, : CHUNK - room])
-        ends.append(np.stack(path))
+        local, seen = _part(jnp.float32(start), part, room, 2), _part(images, part, room, 0)
+        here = jax.random.fold_in(key, part.start)
+        path = [_refine(decoder, own, local, seen, here, jnp.array(steps)) for steps in looks]
+        ends.append(np.stack([np.asarray(each)[:, :, : CHUNK - room] for each in path]))
     return np.concatenate(ends, axis=3)
