@@ -93,10 +93,7 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
         for ax, label in ((steps, "step"), (seconds, "seconds of one run")):
             ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, 1.1 * highest if highest else None))
         lines = [Line2D([], [], color=looks[name].color, label=name) for name in own]
-        styles = [
-            Line2D([], [], color=BLACK, linestyle=s, label=text)
-            for s, text in (("-", "training"), (":", "unseen, encoded"))
-        ]
+        styles = [Line2D([], [], linestyle="none", label=text) for text in ("solid: training", "dotted: unseen")]
         seconds.legend(handles=lines + styles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     fig.suptitle("Images: ELBO and reconstruction error on the way (Figures 3, 5 and 9)")
     return fig
