@@ -361,5 +361,6 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     )
     assert done.returncode not in (0, None)
     assert done.stderr.startswith("simulate.py: d.nc cannot be written"), done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    of_python = ("Exception ignored", "BufferError")  # what Python 3.13 says of the buffer of h5netcdf at its exit
+    assert len([line for line in done.stderr.splitlines() if not line.startswith(of_python)]) == 1
     assert list(tmp_path.iterdir()) == []
