@@ -19,11 +19,7 @@ SECTIONS = {
     "saw": "saw series",
     "hmm": "hidden Markov model",
     "figure-8": "hidden Markov model",
-    "bnn": "Bayesian neural network",
-    "vae": "Bayesian neural network",
-    "images": "Bayesian neural network",
-    "digits": "Bayesian neural network",
-}
+} | dict.fromkeys(("bnn", "vae", "images", "fashion", "digits", "long"), "Bayesian neural network")
 """Part of the paper that a row belongs to, by the start of its id; all others are theory."""
 
 LIMIT = 4.0
