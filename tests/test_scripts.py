@@ -302,9 +302,8 @@ def test_scripts_stay_on_the_cpu_unless_their_job_has_a_gpu_to_itself(monkeypatc
 
 def test_scripts_that_take_a_gpu_are_those_whose_rules_ask_for_one():
     takes = {path.stem for path in (ROOT / "scripts").glob("*.py") if "cli.run(main, gpu=True)" in path.read_text()}
-    rules = re.split(r"^rule (\w+):$", "".join(p.read_text() for p in ROOT.glob("workflow/rules/*.smk")), flags=re.M)[
-        1:
-    ]
+    workflow = "".join(path.read_text() for path in ROOT.glob("workflow/rules/*.smk"))
+    _, *rules = re.split(r"^rule (\w+):$", workflow, flags=re.MULTILINE)
     assert takes == {name for name, body in zip(rules[::2], rules[1::2], strict=True) if "gpu=GPU" in body} != set()
 
 

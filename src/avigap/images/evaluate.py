@@ -109,6 +109,7 @@ def errors(decoder: Decoder, theta: Params, loc: Array, x: Array) -> np.ndarray:
 def _refine(
     decoder: Decoder, theta: Params, local: Float[Array, "2 n D"], x: Array, key: PRNGKeyArray, steps: Int[Array, ""]
 ) -> Float[Array, "2 n D"]:
+    """Return factors after so many steps, at rates that fall to 0 with the last."""
 
     def value(local: Array, keys: PRNGKeyArray) -> Array:
         rows = jax.vmap(lambda one: elbo_rows(one, decoder, theta, local[0], local[1], x))(keys)
