@@ -21,7 +21,7 @@ from avigap import models
 from avigap.config import check_config
 from avigap.core import bind, latent_shapes, log_joint, simulate
 from avigap.errors import InputError
-from avigap.images import idx
+from avigap.images import idx, steps
 from avigap.images.evaluate import free_factors, measure, refine
 from avigap.images.files import checksum, read_fits, read_images, write_images
 from avigap.images.inference import build
@@ -256,9 +256,40 @@ def test_adam_is_that_of_numpyro():
     theirs, rate = optimiser.init(params), jax.tree.map(lambda _: 0.1, params)
     for step in range(5):
         gradient = jax.tree.map(lambda leaf, step=step: leaf * (step - 2.0) + 1.0, optimiser.get_params(theirs))
-        theirs, state = optimiser.update(gradient, theirs), adam(state, gradient, rate)
+        theirs, state = optimiser.update(gradient, theirs), adam(state, gradient, rate, is_clipped=False)
     for ours, other in zip(jax.tree.leaves(state.params), jax.tree.leaves(optimiser.get_params(theirs)), strict=True):
         assert np.allclose(ours, other, rtol=1e-5)
+
+
+def test_a_gradient_far_larger_than_those_before_it_makes_no_larger_step_once_clipped():
+    params, ones = {"wide": jnp.zeros((4, 5)), "other": jnp.zeros(3)}, {"wide": jnp.ones((4, 5)), "other": jnp.ones(3)}
+    rate, moves = jax.tree.map(lambda _: 0.1, params), {}
+    for is_clipped in (False, True):
+        state = begin(params, build({"kind": "constant"}))
+        for _ in range(50):
+            state = adam(state, ones, rate, is_clipped=is_clipped)
+        after = adam(state, {"wide": 1e6 * ones["wide"], "other": ones["other"]}, rate, is_clipped=is_clipped)
+        moves[is_clipped] = {name: np.asarray(state.params[name] - after.params[name]) for name in params}
+        assert np.allclose(state.params["wide"], -5.0, rtol=1e-4)  # even gradients are not clipped
+    plain, clipped = moves[False], moves[True]
+    second = (1 - 0.999**51) / 0.001  # the spike's square is 1 of so many parts of the mean
+    assert np.allclose(plain["wide"], 0.1 * 0.1 / (1 - 0.9**51) * second**0.5, rtol=1e-3)
+    assert np.allclose(clipped["wide"], plain["wide"] / second**0.5, rtol=1e-3)
+    assert np.allclose(plain["other"], clipped["other"]) and np.allclose(clipped["other"], 0.1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["minibatch", "as_coded"])
+def test_steps_are_clipped_but_those_of_the_objective_as_coded(monkeypatch, objective):
+    seen = []
+
+    def spy(*given, is_clipped):
+        seen.append(is_clipped)
+        return adam(*given, is_clipped=is_clipped)
+
+    monkeypatch.setattr(steps, "adam", spy)
+    how = training(max_steps=2, every=2, batch_size=2, cycle=0, objective=objective, learning_rate=0.0123)
+    assert trained("constant", how).status == ["max_steps"] * 2
+    assert seen and set(seen) == {objective == "minibatch"}
 
 
 def trained(method, how, num_obs=NUM_OBS, **more):
@@ -347,6 +378,17 @@ def test_rates_fall_within_each_cycle_and_stay_0_once_a_cycle_gains_too_little()
     assert np.allclose(rates[:5, 1], rates[:5, 0]) and not rates[5:, 1].any()  # 1.9 nats are too little
     assert np.allclose(rates[:4, 2], rates[:4, 0]) and not rates[4:, 2].any()  # broken
     assert course.trained(num_obs, build({"kind": "constant"}), 0.0).status == ["converged", "converged", "nonfinite"]
+
+
+def test_a_run_that_ends_a_cycle_far_below_its_best_end_has_not_converged():
+    how = training(max_steps=70, every=10, batch_size=3, cycle=10, tolerance=0.5)
+    params = {"theta": {"loc": jnp.zeros((3, 1))}, "local": {"loc": jnp.zeros((3, 1))}}
+    course = _Course(how, 4, State(params, params, params, params))
+    ends = {1: (0.0, 0.0, 0.0), 3: (-1e30, -3.0, -3.0), 7: (-1e30, -1.0, 2.5)}  # 0.5 nats of 4 images are 2
+    for look in range(1, 8):
+        course.see(np.stack([np.array(ends.get(look, (-9.0, -9.0, -9.0)))] * 4), 1.0)
+    status = course.trained(4, build({"kind": "constant"}), 0.0).status
+    assert status == ["max_steps", "converged", "max_steps"]
 
 
 def test_a_run_that_breaks_is_marked_and_the_others_go_on():

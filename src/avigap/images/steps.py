@@ -37,11 +37,12 @@ class Training(NamedTuple):
     batch_size
         Images of a batch, or all where there are fewer.
     learning_rate, local_rate
-        Of Adam, for all parameters but free factors of single images, and for these.
+        Of Adam, for all parameters but free factors of single images, and for these. Steps of the objective as coded are
+        those of Adam, others are clipped (:func:`adam`).
     cycle, tolerance
         The rates fall linearly to 0 within ``cycle`` steps, and begin again with a cycle twice as long, and so on: warm
-        restarts (Loshchilov and Hutter 2017, with T_mult = 2). A run has converged where a cycle gains less than so
-        many nats per image on the one before. With cycle 0 the rates stay, and a run lasts for ``max_steps``.
+        restarts (Loshchilov and Hutter 2017, with T_mult = 2). A run has converged where a cycle ends within so many
+        nats per image of the best end before it. With cycle 0 the rates stay, and a run lasts for ``max_steps``.
     objective, start
         See :mod:`avigap.images.objective`.
     """
@@ -122,15 +123,23 @@ def begin(params: Params, inference: Inference) -> State:
     return State(params, zeros, zeros, count)
 
 
-def adam(state: State, gradient: Params, rate: Params) -> State:
-    """Return the state after a step of Adam (Kingma and Ba 2015) with its usual constants."""
+def adam(state: State, gradient: Params, rate: Params, *, is_clipped: bool) -> State:
+    """Return the state after a step of Adam (Kingma and Ba 2015) with its usual constants.
+
+    If clipped, the rate of an array is divided by the root mean square of gradient / sqrt(second moment) where that is
+    above 1: a gradient far larger than those before it makes no step that wide networks do not survive (Wortsman et al.
+    2023, "Stable and low-precision training for large-scale vision-language models").
+    """
     count = jax.tree.map(lambda done: done + 1, state.updates)
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, state.first, gradient)
     second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, state.second, gradient)
-    params = jax.tree.map(
-        lambda p, m, v, t, r: p - r * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8),
-        *(state.params, first, second, count, rate),
-    )
+
+    def moved(param: Array, slope: Array, m: Array, v: Array, done: Array, rate: Array) -> Array:
+        scale = jnp.sqrt(v / (1 - 0.999**done)) + 1e-8
+        excess = jnp.maximum(1.0, jnp.sqrt(jnp.mean((slope / scale) ** 2))) if is_clipped else 1.0
+        return param - rate / excess * (m / (1 - 0.9**done)) / scale
+
+    params = jax.tree.map(moved, state.params, gradient, first, second, count, rate)
     return State(params, first, second, count)
 
 
@@ -173,7 +182,7 @@ def _step(
     if is_free:
         rates["local"] = jax.tree.map(lambda _: rate * how.local_rate, own.params["local"])
     value, gradient = jax.value_and_grad(loss)(own.params)
-    moved = adam(own, gradient, rates)
+    moved = adam(own, gradient, rates, is_clipped=not is_coded)
     return (_with_rows(state, rows, moved) if is_free and not is_coded else moved), value
 
 

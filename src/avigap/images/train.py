@@ -54,8 +54,8 @@ class Trained(NamedTuple):
 class _Course:
     """R runs on their way: where they are, what was seen of them, and their learning rates as parts of the first ones.
 
-    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the ELBO of each at the end of
-    the last cycle.
+    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the best ELBO of each at the end
+    of a cycle: a run that ends far below it has not converged, it has diverged.
     """
 
     def __init__(self, how: Training, num_obs: int, state: State) -> None:
@@ -82,7 +82,8 @@ class _Course:
             began = cycle_ends(self.how.cycle, done)[-1]
             left: Any = 1 - (done - began) / (began + self.how.cycle)
             if done == began:
-                left, self.ended = elbo > self.ended + self.enough, elbo
+                left = np.abs(elbo - self.ended) > self.enough
+                self.ended = np.maximum(self.ended, elbo)
             self.rate = np.where(self.rate > 0, left, 0.0)
         self.rate[~np.isfinite(elbo)] = 0.0
 
