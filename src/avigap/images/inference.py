@@ -28,8 +28,10 @@ class Inference(NamedTuple):
     Attributes
     ----------
     init
-        ``(key, num_obs, pixels, latent, start) -> params`` in float32. From the ``common`` start every factor is
-        standard normal; the ``published`` one draws free factors and the layers of encoders as the authors' code does.
+        ``(key, num_obs, pixels, latent, start) -> params`` in float32. From the ``common`` start every factor has scale
+        1, and mean 0 if free: encoders have means of their own from the first step, since the decoder learns to ignore
+        latents that say nothing sooner than a narrow encoder learns to say something. The ``published`` start draws
+        free factors and the layers of encoders as the authors' code does.
     infer
         ``(params, x (B, pixels)) -> (loc, log_scale)``, each (B, latent) or broadcast to it; None where every image has
         its own factor, with params ``{"loc", "log_scale"}`` of shape (num_obs, latent).
@@ -60,7 +62,7 @@ def encoder(*, width: AtLeastOne, depth: AtLeastOne = 2) -> Inference:
         sizes = [(pixels, width), *[(width, width)] * (depth - 1), (width, 2 * latent)]
         layers = [_linear(jax.random.fold_in(key, index), *size) for index, size in enumerate(sizes)]
         if start == "common":
-            layers[-1] = jnp.zeros_like(layers[-1])
+            layers[-1] = layers[-1].at[:, latent:].set(0.0)
         return layers
 
     def infer(params: Any, x: Array) -> tuple[Array, Array]:
