@@ -835,6 +835,16 @@ def test_an_images_block_is_filled_in():
     assert config["images"]["small"]["seeds_per_job"] == config["images"]["small"]["seeds"] == 2
 
 
+def test_a_method_has_the_fit_of_all_but_for_what_is_its_own():
+    w = {"kind": "encoder", "width": 2, "fit": {"learning_rate": 0.5, "cycle": 3000}}
+    methods = {"factorized": {"kind": "factorized"}, "w": w}
+    config = config_of(methods=methods, fit={"cycle": 1000, "tolerance": 0.3, "max_steps": 3000})
+    check_config(config, ROOT / "workflow/schemas/config.schema.yaml", ROOT)
+    fits = {name: method["fit"] for name, method in config["images"]["small"]["methods"].items()}
+    assert fits["w"] == {"cycle": 3000, "tolerance": 0.3, "max_steps": 3000, "learning_rate": 0.5}
+    assert fits["factorized"] == {"cycle": 1000, "tolerance": 0.3, "max_steps": 3000}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -849,6 +859,14 @@ def test_an_images_block_is_filled_in():
         ({"methods": {"w": {"kind": "constant"}}}, "a method named 'factorized' is needed"),
         ({"methods": {"factorized": {"kind": "factorised"}}}, "unknown kind of method"),
         ({"methods": {"factorized": {"kind": "factorized", "start": "w"}}}, "unknown method to start from 'w'"),
+        (
+            {"methods": {"factorized": {"kind": "factorized", "fit": {"cycle": 250}}}},
+            "method 'factorized': cycle must be 0 or a multiple of every = 200, got 250",
+        ),
+        (
+            {"methods": {"factorized": {"kind": "factorized", "fit": {"rate": 1}}}},
+            "method 'factorized': unknown setting of fit 'rate'",
+        ),
         ({"mse_tolerance": 0}, "mse_tolerance must be greater than 0"),
         ({"num_obs": [10], "data": {"source": "digits", "held_out": 9, "num_train": 5}}, "at most num_train = 5"),
     ],

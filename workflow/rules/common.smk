@@ -138,7 +138,12 @@ def image_seeds(name):
     return [seeds[first : first + many] for first in range(0, len(seeds), many)]
 
 
+def image_method(wildcards):
+    """A method of an experiment with images."""
+    return IMAGES[wildcards.images]["methods"][wildcards.method]
+
+
 def image_start(wildcards):
     """Fits from whose ends a method starts."""
-    start = IMAGES[wildcards.images]["methods"][wildcards.method].get("start")
+    start = image_method(wildcards).get("start")
     return [f"{RESULTS}/{wildcards.images}/fits/{start}_{wildcards.part}.nc"] if start else []

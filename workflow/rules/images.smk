@@ -51,7 +51,7 @@ rule fit_images:
         f"{LOGS}/fit_images/{{images}}/{{method}}_{{part}}.log",
     benchmark:
         f"{BENCHMARKS}/fit_images/{{images}}/{{method}}_{{part}}.tsv"
-    priority: lambda w: IMAGES[w.images]["methods"][w.method].get("width", 0)  # the widest take longest
+    priority: lambda w: image_method(w).get("width", 0)  # the widest take longest
     conda:
         "../../envs/avigap.yaml"
     threads: 1
@@ -59,9 +59,9 @@ rule fit_images:
         gpu=GPU,
         runtime=600,  # minutes; Fashion-MNIST takes one to two hours for a method on one core
     params:
-        method=lambda w: as_json({k: v for k, v in IMAGES[w.images]["methods"][w.method].items() if k != "start"}),
+        method=lambda w: as_json({k: v for k, v in image_method(w).items() if k not in ("start", "fit")}),
         settings=lambda w: as_json(IMAGES[w.images]["settings"]),
-        fit=lambda w: as_json(IMAGES[w.images]["fit"]),
+        fit=lambda w: as_json(image_method(w)["fit"]),
         start=lambda w, input: ["--start", *input.start] if input.start else [],
         sizes=lambda w: IMAGES[w.images]["num_obs"],
         seeds=lambda w: image_seeds(w.images)[int(w.part)],

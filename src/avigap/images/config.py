@@ -32,6 +32,8 @@ def check_images(entry: dict[str, Any], folder: Path) -> None:
     training(**check_settings("fit", training, entry.setdefault("fit", {})))
     for name, method in entry["methods"].items():
         try:
+            method["fit"] = entry["fit"] | method.get("fit", {})
+            training(**check_settings("fit", training, method["fit"]))
             _check_method(method, entry["methods"])
         except InputError as error:
             raise InputError(f"method {name!r}: {error}") from None
@@ -53,7 +55,7 @@ def _check_data(data: dict[str, Any], folder: Path) -> None:
 
 
 def _check_method(method: dict[str, Any], methods: dict[str, Any]) -> None:
-    own = {name: value for name, value in method.items() if name != "start"}
+    own = {name: value for name, value in method.items() if name not in ("start", "fit")}
     build(own)
     if "start" not in method:
         return

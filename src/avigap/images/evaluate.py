@@ -20,7 +20,7 @@ from avigap.images.steps import CHUNK, factors, mean_squared_error
 DRAWS = 32
 """Of the final ELBO of each image."""
 
-REFINE_RATE, REFINE_DRAWS = 0.25, 8
+REFINE_RATE, REFINE_DRAWS = 0.25, 32
 """First rate of a refinement, which falls to 0 with the last step, and draws of each step."""
 
 

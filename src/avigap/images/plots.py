@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from avigap.images.files import ImageFit
 from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, panels, size_axis, styled
 
-LONGEST = 30.0
-"""ELBO per image, in nats below the best, that a panel of paths shows at most."""
+LONGEST, BELOW = 30.0, 0.3
+"""ELBO per image, in nats below the best, that a panel of paths shows at most; parts of all ends' range below the worst."""
 
 SETTLED = 0.1
 """Part of the steps whose errors may lie above a panel of errors: they are many times those of the rest."""
@@ -51,19 +51,37 @@ def largest(fits: Fits, experiment: str) -> dict[str, list[ImageFit]]:
 def broken_note(runs: pd.DataFrame) -> str:
     """Return which methods have runs whose ELBO is not finite, in words; empty if there is none."""
     broken = runs[runs.status == "nonfinite"]
-    counts = [f"{name}: {len(own)} of {(runs.method == name).sum()}" for name, own in broken.groupby("method")]
-    return f"\nruns that broke, left out ({', '.join(counts)})" if counts else ""
+    return f"\nruns that broke, left out ({_counts(broken, runs)})" if len(broken) else ""
+
+
+def unconverged_note(runs: pd.DataFrame) -> str:
+    """Return which methods have runs cut off before they converged; as published all last for a number of steps."""
+    cut = runs[(runs.status == "max_steps") & (runs["mode"] != "as_coded")]
+    return f"\nruns cut off before they converged ({_counts(cut, runs)})" if len(cut) else ""
+
+
+def _counts(some: pd.DataFrame, runs: pd.DataFrame) -> str:
+    return ", ".join(f"{name}: {len(own)} of {(runs.method == name).sum()}" for name, own in some.groupby("method"))
 
 
 def _title(runs: pd.DataFrame, experiment: str) -> str:
     own = runs[runs.experiment == experiment]
-    return f"{experiment} ({own['mode'].iloc[0].replace('_', ' ')})\n{own.num_obs.max():,} images{broken_note(own)}"
+    notes = broken_note(own) + unconverged_note(own)
+    return f"{experiment} ({own['mode'].iloc[0].replace('_', ' ')})\n{own.num_obs.max():,} images{notes}"
 
 
 def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, int]]:
     """Return method, fit and index of each run that stayed finite."""
     every = [(name, fit, run) for name, own in fits.items() for fit in own for run in range(len(fit.seeds))]
     return [(name, fit, run) for name, fit, run in every if fit.trained.status[run] != "nonfinite"]
+
+
+def _on_log_time(ax: Axes) -> None:
+    """Give an axis of steps or seconds a logarithmic scale with few labels."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 @styled
@@ -77,19 +95,23 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
     for row, experiment in enumerate(experiments):
         own = {name: each for name, each in largest(fits, experiment).items() if not each[0].is_continued}
         looks, (elbo, steps, seconds) = looks_of(list(own)), axes[3 * row : 3 * row + 3]
-        best, highest = -np.inf, 0.0
+        best, worst, highest = -np.inf, np.inf, 0.0
         for method, fit, run in _each_run(own):
             t, color = fit.trained, looks[method].color
             late = t.steps >= SETTLED * t.steps[-1]
             highest = max(highest, t.mse_train[run, late].max(), np.nan_to_num(t.mse_test[run, late]).max())
             best = max(best, t.elbo[run].max() / fit.num_obs)
+            worst = min(worst, t.elbo[run, -1] / fit.num_obs)
             elbo.plot(t.steps, t.elbo[run] / fit.num_obs, color=color, alpha=0.8, linewidth=0.9)
             for ax, at in ((steps, t.steps), (seconds, t.seconds / len(fit.seeds))):
                 ax.plot(at, t.mse_train[run], color=color, alpha=0.8, linewidth=0.9)
                 ax.plot(at, t.mse_test[run], color=color, alpha=0.8, linewidth=0.9, linestyle=":")
         if np.isfinite(best):
-            elbo.set_ylim(best - LONGEST, best + 0.05 * LONGEST)
+            shown = min(LONGEST, (1 + BELOW) * (best - worst))
+            elbo.set_ylim(best - shown, best + 0.05 * shown)
         elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(runs, experiment))
+        for ax in (elbo, steps, seconds):
+            _on_log_time(ax)
         for ax, label in ((steps, "step"), (seconds, "seconds of one run")):
             ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, 1.1 * highest if highest else None))
         lines = [Line2D([], [], color=looks[name].color, label=name) for name in own]
@@ -124,10 +146,8 @@ def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Fi
                 share = 1 - np.arange(len(reached) + 1) / len(times)
                 x, y = np.r_[first, reached, last], np.r_[share, share[-1]]
                 ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), linewidth=next(widths))
-            ax.set(ylim=(-0.03, 1.03), xscale="log", xlabel=end if end == "steps" else "seconds of one run")
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ax.xaxis.set_major_formatter("{x:,g}")
-            ax.xaxis.set_minor_locator(NullLocator())
+            ax.set(ylim=(-0.03, 1.03), xlabel=end if end == "steps" else "seconds of one run")
+            _on_log_time(ax)
             ax.set_ylabel(f"share above {tolerances[experiment]:g} per pixel")
         axes[2 * row].set_title(_title(runs, experiment))
         axes[2 * row + 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
