@@ -35,7 +35,7 @@ from avigap.images.objective import (
     loss_as_coded,
 )
 from avigap.images.pictures import image_reconstructions
-from avigap.images.plots import broken_note, image_convergence, looks_of
+from avigap.images.plots import broken_note, image_convergence, looks_of, unconverged_note
 from avigap.images.results import _course, refinement, summarise
 from avigap.images.steps import State, adam, begin, cycle_ends, factors, training
 from avigap.images.train import Checkpoint, _Course, train
@@ -796,7 +796,10 @@ def test_figures_are_drawn_and_a_broken_run_is_named(chain):
     runs = pd.read_csv(folder / "images.csv")
     assert broken_note(runs) == ""
     runs.loc[0, "status"] = "nonfinite"
-    assert "factorized: 1 of 4" in broken_note(runs)
+    assert "factorized: 1 of 4" in broken_note(runs) and unconverged_note(runs.assign(status="converged")) == ""
+    runs["status"] = ["converged"] * (len(runs) - 1) + ["max_steps"]
+    assert f"before they converged ({runs.method.iloc[-1]}: 1 of " in unconverged_note(runs)
+    assert unconverged_note(runs.assign(mode="as_coded")) == ""
 
 
 def test_convergence_is_drawn_where_no_run_gets_there(chain, tmp_path):

@@ -14,7 +14,7 @@ from avigap.images.files import ImageFit
 from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, panels, size_axis, styled
 
 LONGEST, BELOW = 30.0, 0.3
-"""ELBO per image, in nats below the best, that a panel of paths shows at most; parts of all ends' range below the worst."""
+"""ELBO per image below the best, in nats, that a panel of paths shows at most; below the worst end, in parts of all."""
 
 SETTLED = 0.1
 """Part of the steps whose errors may lie above a panel of errors: they are many times those of the rest."""
@@ -77,9 +77,10 @@ def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, i
 
 
 def _on_log_time(ax: Axes) -> None:
-    """Give an axis of steps or seconds a logarithmic scale with few labels."""
+    """Give an axis of steps or seconds, with its lines, a logarithmic scale with few labels."""
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    first, last = ax.dataLim.minposx, ax.dataLim.xmax
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if last > 100 * first else (1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.xaxis.set_minor_locator(NullLocator())
 

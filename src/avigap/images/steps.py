@@ -37,8 +37,8 @@ class Training(NamedTuple):
     batch_size
         Images of a batch, or all where there are fewer.
     learning_rate, local_rate
-        Of Adam, for all parameters but free factors of single images, and for these. Steps of the objective as coded are
-        those of Adam, others are clipped (:func:`adam`).
+        Of Adam, for all parameters but free factors of single images, and for these. Steps are clipped (:func:`adam`),
+        but those of the objective as coded.
     cycle, tolerance
         The rates fall linearly to 0 within ``cycle`` steps, and begin again with a cycle twice as long, and so on: warm
         restarts (Loshchilov and Hutter 2017, with T_mult = 2). A run has converged where a cycle ends within so many

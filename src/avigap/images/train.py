@@ -54,8 +54,8 @@ class Trained(NamedTuple):
 class _Course:
     """R runs on their way: where they are, what was seen of them, and their learning rates as parts of the first ones.
 
-    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the best ELBO of each at the end
-    of a cycle: a run that ends far below it has not converged, it has diverged.
+    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the best ELBO of each at the
+    end of a cycle: a run that ends far below it has not converged, it has diverged.
     """
 
     def __init__(self, how: Training, num_obs: int, state: State) -> None:
