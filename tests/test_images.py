@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.client
+import shutil
 import struct
 from types import SimpleNamespace
 
@@ -669,6 +670,7 @@ def test_published_files_are_loaded_once_and_checked(tmp_path, monkeypatch):
 
 def test_digits_are_split_without_overlap():
     images = idx.load("digits", 97)
+    assert len(images.train) == idx.most_to_train_with("digits", 97) == 1700
     assert images.train.shape == (1700, 64) and images.test.shape == (97, 64)
     assert images.train.min() == 0 and images.train.max() == 1
     both = np.concatenate([images.train, images.test])
@@ -778,6 +780,38 @@ def test_fits_started_from_another_method_begin_where_it_ended(chain):
     assert failed.code and "only a factorized method starts from other fits" in failed.err
 
 
+def test_a_killed_program_goes_on_where_it_was_with_the_same_images_alone(chain, tmp_path, monkeypatch):
+    folder, _ = chain
+    of, keep, taken_up = Checkpoint.of, Checkpoint.keep, []
+    monkeypatch.setattr(Checkpoint, "of", lambda *what: of(*what)._replace(every=0.0))
+    monkeypatch.setattr("avigap.cli.Progress.resume", lambda _, step: taken_up.append(step))
+
+    def stop(own, course):
+        keep(own, course)
+        if len(course.looks) == 2:
+            raise KeyboardInterrupt
+
+    def fit(data, checkpoint):
+        return call(folder, "fit_images", "--data", data, "--method", '{"kind": "encoder", "width": 2}', "--fit",
+                    '{"max_steps": 60, "every": 20, "batch_size": 8, "cycle": 20}', "--num-obs", 10, "--settings",
+                    '{"latent": 2, "hidden": [3]}', "--seed", 0, 1, "--checkpoint", tmp_path / checkpoint,
+                    "--output", tmp_path / "fit.nc").code  # fmt: skip
+
+    monkeypatch.setattr(Checkpoint, "keep", stop)
+    assert fit("small/images.nc", "kept") == 130
+    shutil.copytree(tmp_path / "kept", tmp_path / "copy")
+    monkeypatch.setattr(Checkpoint, "keep", keep)
+    images = read_images(folder / "small/images.nc")[0]
+    write_images(tmp_path / "other.nc", images._replace(test=images.test[::-1]), "idx")
+    assert fit(tmp_path / "other.nc", "copy") == 0 and not taken_up  # errors of these unseen images were never seen
+    assert fit("small/images.nc", "kept") == 0 and taken_up == [40]
+    whole, resumed = (
+        read_fits(p, checksum(images.train))[0] for p in (folder / "small/fits/width_2_0.nc", tmp_path / "fit.nc")
+    )
+    assert np.array_equal(resumed.trained.elbo, whole.trained.elbo)
+    assert np.array_equal(resumed.trained.mse_test, whole.trained.mse_test)
+
+
 def test_checkpoints_of_other_settings_or_of_other_code_have_other_names(tmp_path, monkeypatch):
     one, same, other = (Checkpoint.of(tmp_path, print, *what) for what in (("a", 1), ("a", 1), ("a", 2)))
     assert one == same and one.path != other.path and one.path.parent == tmp_path
@@ -872,6 +906,11 @@ def test_a_method_has_the_fit_of_all_but_for_what_is_its_own():
         ),
         ({"mse_tolerance": 0}, "mse_tolerance must be greater than 0"),
         ({"num_obs": [10], "data": {"source": "digits", "held_out": 9, "num_train": 5}}, "at most num_train = 5"),
+        ({"num_obs": [1789]}, "num_obs must be at most the images of 'digits' to train with, 1788, got 1789"),
+        (
+            {"num_obs": [60001], "data": {"source": "mnist", "held_out": 9, "folder": "m"}},
+            "num_obs must be at most the images of 'mnist' to train with, 60000, got 60001",
+        ),
     ],
 )
 def test_an_images_block_that_cannot_run_is_refused(change, sentence):

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from avigap.errors import InputError, unknown
-from avigap.images.idx import PUBLISHED, SOURCES
+from avigap.images.idx import PUBLISHED, SOURCES, most_to_train_with
 from avigap.images.inference import build
 from avigap.images.steps import training
 from avigap.models import load
@@ -21,8 +21,7 @@ def check_images(entry: dict[str, Any], folder: Path) -> None:
     """
     _check_data(entry["data"], folder)
     entry["num_obs"] = list(map(int, entry["num_obs"]))
-    if (most := entry["data"].get("num_train")) is not None and max(entry["num_obs"]) > most:
-        raise InputError(f"num_obs must be at most num_train = {most}, got {max(entry['num_obs'])}")
+    _check_sizes(entry["num_obs"], entry["data"])
     entry["seeds"] = int(entry.get("seeds", 2))
     entry["seeds_per_job"] = int(entry.get("seeds_per_job", entry["seeds"]))
     entry.setdefault("mode", "corrected")
@@ -39,6 +38,14 @@ def check_images(entry: dict[str, Any], folder: Path) -> None:
             raise InputError(f"method {name!r}: {error}") from None
     if "factorized" not in entry["methods"]:
         raise InputError("a method named 'factorized' is needed: gaps are to F-VI")
+
+
+def _check_sizes(sizes: list[int], data: dict[str, Any]) -> None:
+    there = most_to_train_with(data["source"], int(data["held_out"]))
+    limits = (data.get("num_train"), "num_train ="), (there, f"the images of {data['source']!r} to train with,")
+    for most, what in limits:
+        if most is not None and max(sizes) > most:
+            raise InputError(f"num_obs must be at most {what} {most}, got {max(sizes)}")
 
 
 def _check_data(data: dict[str, Any], folder: Path) -> None:

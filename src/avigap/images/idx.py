@@ -50,6 +50,9 @@ PUBLISHED = {
 
 SOURCES = ("digits", "idx", *PUBLISHED)
 
+NUM_DIGITS, NUM_PUBLISHED = 1_797, 60_000
+"""Images of scikit-learn's digits, seen and unseen, and of the training files of MNIST and Fashion-MNIST."""
+
 
 class Images(NamedTuple):
     """Grey images with pixels in [0, 1]: those to train with, unseen ones, and the shape of each."""
@@ -143,6 +146,11 @@ def _digits(num_test: int) -> tuple[np.ndarray, np.ndarray]:
         raise InputError(f"held_out must be below the {len(images)} digits that there are, got {num_test}")
     order = np.random.default_rng(0).permutation(len(images))
     return images[order[num_test:]], images[order[:num_test]]
+
+
+def most_to_train_with(source: str, held_out: int) -> int | None:
+    """Return how many images a source has to train with; None where only its file says."""
+    return {"digits": NUM_DIGITS - held_out, "idx": None}.get(source, NUM_PUBLISHED)
 
 
 def load(
