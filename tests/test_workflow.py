@@ -4,6 +4,7 @@ Where only the plan matters, stand-ins for the programs write their names; what 
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -250,6 +252,44 @@ def test_edited_plots_run_only_figures(project, edit):
         edit(path)
     jobs = project.plan()
     assert {job.rule for job in jobs} == {job.rule for job in project.jobs if job.rule.startswith("plot_")} | {"all"}
+
+
+TIMED = """
+import pathlib, sys, time
+began = time.time()
+time.sleep(0.7)
+output = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
+output.write_text(f"{began} {time.time()}")
+"""
+IMAGES = """
+root: {root}
+experiments: {{}}
+images:
+  few:
+    data: {{source: digits, held_out: 9}}
+    num_obs: [10]
+    mse_tolerance: 0.1
+    methods: {{factorized: {{kind: factorized}}, one: {{kind: constant}}, other: {{kind: constant}}}}
+"""
+
+
+def test_jobs_that_can_use_a_gpu_run_one_at_a_time_where_there_is_one(project, edit, tmp_path):
+    """With a stand-in for NVIDIA's tool and one for JAX's plug-in; without them two run side by side."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    (tmp_path / "jax_cuda12_plugin.py").touch()
+    edit("scripts/fit_images.py", TIMED)
+    together = {}
+    for root, more in {"with_none": "", "with_one": f"{os.pathsep}{tmp_path}"}.items():
+        one = Project(project.folder)
+        one.variables |= {name: one.variables[name] + more for name in ("PATH", "PYTHONPATH")}
+        edit(f"{root}.yaml", IMAGES.format(root=root))
+        fits = [f"{root}/results/few/fits/{method}_0.nc" for method in ("factorized", "one", "other")]
+        one.run(*fits, "--cores", "2", "--configfile", f"{root}.yaml", "--replace-workflow-config")
+        spans = sorted(tuple(map(float, (project.folder / fit).read_text().split())) for fit in fits)
+        together[root] = any(following[0] < span[1] for span, following in itertools.pairwise(spans))
+    has_one = bool(shutil.which("nvidia-smi") and find_spec("jax_cuda12_plugin"))
+    assert together == {"with_none": not has_one, "with_one": False}
 
 
 BAD = {
