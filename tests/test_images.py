@@ -36,7 +36,7 @@ from avigap.images.objective import (
     loss_as_coded,
 )
 from avigap.images.pictures import image_reconstructions
-from avigap.images.plots import broken_note, image_convergence, looks_of, unconverged_note
+from avigap.images.plots import broken_note, image_convergence, image_paths, looks_of, unconverged_note
 from avigap.images.results import _course, refinement, summarise
 from avigap.images.steps import State, adam, begin, cycle_ends, factors, training
 from avigap.images.train import Checkpoint, _Course, train
@@ -262,25 +262,31 @@ def test_adam_is_that_of_numpyro():
         assert np.allclose(ours, other, rtol=1e-5)
 
 
-def test_a_gradient_far_larger_than_those_before_it_makes_no_larger_step_once_clipped():
-    params, ones = {"wide": jnp.zeros((4, 5)), "other": jnp.zeros(3)}, {"wide": jnp.ones((4, 5)), "other": jnp.ones(3)}
-    rate, moves = jax.tree.map(lambda _: 0.1, params), {}
+@pytest.mark.parametrize("size", [1e-3, 1.0, 2.0, 1e6])
+def test_a_gradient_far_larger_than_those_before_it_makes_no_larger_step_once_clipped(size):
+    """Gradients of 1, then of size times (1, 2, 2) in one array: their root mean square over the past's is known."""
+    params = {"own": jnp.zeros((1, 3)), "other": jnp.zeros(3)}
+    rate, ones, moves = jax.tree.map(lambda _: 0.1, params), jax.tree.map(jnp.ones_like, params), {}
+    last = {"own": size * jnp.array([[1.0, 2.0, 2.0]]), "other": jnp.ones(3)}
     for is_clipped in (False, True):
         state = begin(params, build({"kind": "constant"}))
         for _ in range(50):
             state = adam(state, ones, rate, is_clipped=is_clipped)
-        after = adam(state, {"wide": 1e6 * ones["wide"], "other": ones["other"]}, rate, is_clipped=is_clipped)
+        after = adam(state, last, rate, is_clipped=is_clipped)
         moves[is_clipped] = {name: np.asarray(state.params[name] - after.params[name]) for name in params}
-        assert np.allclose(state.params["wide"], -5.0, rtol=1e-4)  # even gradients are not clipped
-    plain, clipped = moves[False], moves[True]
-    second = (1 - 0.999**51) / 0.001  # the spike's square is 1 of so many parts of the mean
-    assert np.allclose(plain["wide"], 0.1 * 0.1 / (1 - 0.9**51) * second**0.5, rtol=1e-3)
-    assert np.allclose(clipped["wide"], plain["wide"] / second**0.5, rtol=1e-3)
-    assert np.allclose(plain["other"], clipped["other"]) and np.allclose(clipped["other"], 0.1, rtol=1e-3)
+    slope = size * np.array([1.0, 2.0, 2.0])
+    second = (0.999 * (1 - 0.999**50) + 0.001 * slope**2) / (1 - 0.999**51)
+    excess = max(1.0, (slope**2 / second).mean() ** 0.5)
+    assert (excess > 1.0) == (size >= 1.0)
+    assert np.allclose(moves[True]["own"], moves[False]["own"] / excess, rtol=1e-4)
+    assert np.allclose(moves[True]["other"], moves[False]["other"]) and np.allclose(
+        moves[True]["other"], 0.1, rtol=1e-3
+    )
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("objective", ["minibatch", "as_coded"])
-def test_steps_are_clipped_but_those_of_the_objective_as_coded(monkeypatch, objective):
+def test_steps_are_clipped_but_those_of_the_objective_as_coded(monkeypatch, objective, method):
     seen = []
 
     def spy(*given, is_clipped):
@@ -289,7 +295,7 @@ def test_steps_are_clipped_but_those_of_the_objective_as_coded(monkeypatch, obje
 
     monkeypatch.setattr(steps, "adam", spy)
     how = training(max_steps=2, every=2, batch_size=2, cycle=0, objective=objective, learning_rate=0.0123)
-    assert trained("constant", how).status == ["max_steps"] * 2
+    assert trained(method, how).status == ["max_steps"] * 2
     assert seen and set(seen) == {objective == "minibatch"}
 
 
@@ -392,6 +398,18 @@ def test_a_run_that_ends_a_cycle_far_below_its_best_end_has_not_converged():
     assert status == ["max_steps", "converged", "max_steps"]
 
 
+def test_a_run_that_ends_its_first_cycles_below_its_start_has_not_converged():
+    """From the optimum, at rates that destroy it: its ends are alike, and far from where it was."""
+    good = trained("factorized", training(max_steps=1500, every=100, batch_size=6, cycle=100, learning_rate=0.02))
+    wild = training(max_steps=30, every=10, batch_size=6, cycle=10, learning_rate=1.0, local_rate=3.0, tolerance=5.0)
+    start = jax.tree.map(jnp.asarray, good.params)
+    runs = trained("factorized", wild, start=start)
+    assert (runs.elbo[:, -1] < good.elbo[:, -1] - 5.0 * NUM_OBS).all() and runs.status == ["max_steps"] * 2
+    still = wild._replace(learning_rate=1e-9, local_rate=1e-9)
+    runs = trained("factorized", still, start=start)
+    assert runs.status == ["converged"] * 2 and runs.steps[-1] == 10  # at the end of its first cycle
+
+
 def test_a_run_that_breaks_is_marked_and_the_others_go_on():
     how = training(max_steps=40, every=20, batch_size=6, cycle=0)
     start = jax.vmap(lambda key: initial(key, SMALL, build(METHODS["encoder"]), NUM_OBS, "common"))(
@@ -450,9 +468,9 @@ def test_a_killed_fit_goes_on_from_its_checkpoint_as_if_nothing_had_been(tmp_pat
 
 
 def test_a_fit_goes_on_in_the_cycle_in_which_it_was_killed(tmp_path):
-    """Where it was killed after its first cycle, the second is still judged by what the first had gained."""
-    how = training(max_steps=70, every=5, batch_size=5, cycle=10, tolerance=1e6)
-    whole = trained("factorized", how)
+    """Where it was killed after its first cycle, the second is still judged by the end of the first."""
+    how = training(max_steps=70, every=5, batch_size=5, cycle=10, learning_rate=0.02, local_rate=0.2, tolerance=2.2)
+    whole = trained("factorized", how)  # cycles gain 2.4 to 3.4 nats per image, and then 1.4 to 2.1
     assert whole.status == ["converged", "converged"] and whole.steps[-1] == 30
     keeping = Checkpoint(tmp_path / "kept.npz", "these data", every=0.0)
     kill(20, how, keeping)
@@ -505,7 +523,7 @@ def test_a_refinement_of_a_few_steps_ends_with_little_noise():
     best = np.stack(best_factors(decoder, theta, x))
     (end,) = refine(decoder, (8,), both, jnp.asarray(best)[None], x, jax.random.key(0))
     away = (end[0, 0] - best[0]) / np.exp(best[1])
-    assert (away**2).mean() < 0.012  # 0.016 at a constant rate
+    assert (away**2).mean() < 0.003  # 0.0044 at a constant rate
 
 
 def test_refinement_takes_images_in_chunks(monkeypatch):
@@ -670,7 +688,7 @@ def test_published_files_are_loaded_once_and_checked(tmp_path, monkeypatch):
 
 def test_digits_are_split_without_overlap():
     images = idx.load("digits", 97)
-    assert len(images.train) == idx.most_to_train_with("digits", 97) == 1700
+    assert len(images.train) == idx.most_images("digits", 97)[0] == 1700
     assert images.train.shape == (1700, 64) and images.test.shape == (97, 64)
     assert images.train.min() == 0 and images.train.max() == 1
     both = np.concatenate([images.train, images.test])
@@ -836,6 +854,22 @@ def test_figures_are_drawn_and_a_broken_run_is_named(chain):
     assert unconverged_note(runs.assign(mode="as_coded")) == ""
 
 
+def test_paths_have_logarithmic_steps_and_name_the_runs_that_were_cut_off(chain):
+    folder, _ = chain
+    runs, data = pd.read_csv(folder / "images.csv"), checksum(read_images(folder / "small/images.nc")[0].train)
+    fits = {("small", name): read_fits(folder / f"small/fits/{name}_0.nc", data) for name in ("factorized", "width_2")}
+    runs["status"] = np.where((runs.method == "factorized") & (runs.num_obs == 30), "max_steps", "converged")
+    runs.loc[runs.num_obs == 10, "status"] = "max_steps"  # of these nothing is drawn
+    for fig in (image_paths(runs, fits), image_convergence(runs, {"small": 0.2})):
+        assert all(ax.get_xscale() == "log" for ax in fig.axes if ax.lines)
+        assert "30 images\nruns cut off before they converged (factorized: 2 of 2)" in fig.axes[0].get_title()
+    elbo, ends = (
+        image_paths(runs, fits).axes[0],
+        [line.get_ydata()[-1] for line in image_paths(runs, fits).axes[0].lines],
+    )
+    assert elbo.get_ylim()[0] < min(ends) and elbo.get_ylim()[1] > max(ends)
+
+
 def test_convergence_is_drawn_where_no_run_gets_there(chain, tmp_path):
     runs = pd.read_csv(chain[0] / "images.csv").assign(steps_to_mse=np.inf, seconds_to_mse=np.inf)
     fig = image_convergence(runs, {"small": 0.2})
@@ -906,7 +940,21 @@ def test_a_method_has_the_fit_of_all_but_for_what_is_its_own():
         ),
         ({"mse_tolerance": 0}, "mse_tolerance must be greater than 0"),
         ({"num_obs": [10], "data": {"source": "digits", "held_out": 9, "num_train": 5}}, "at most num_train = 5"),
-        ({"num_obs": [1789]}, "num_obs must be at most the images of 'digits' to train with, 1788, got 1789"),
+        (
+            {"data": {"source": "digits", "held_out": 2000}},
+            "held_out must be at most 1796 of the images of 'digits', got 2000",
+        ),
+        (
+            {"data": {"source": "mnist", "held_out": 20000, "folder": "m"}},
+            "held_out must be at most 10000 of the images of 'mnist', got 20000",
+        ),
+        ({"fit": {"objective": "as_coded"}}, "objective and mode must both be 'as_coded' or neither"),
+        ({"mode": "as_coded"}, "objective and mode must both be 'as_coded' or neither"),
+        (
+            {"methods": {"factorized": {"kind": "factorized", "fit": {"objective": "as_coded"}}}},
+            "method 'factorized': objective belongs to the fit of all methods",
+        ),
+        ({"num_obs": [10, 1789]}, "num_obs must be at most the images of 'digits' to train with, 1788, got 1789"),
         (
             {"num_obs": [60001], "data": {"source": "mnist", "held_out": 9, "folder": "m"}},
             "num_obs must be at most the images of 'mnist' to train with, 60000, got 60001",

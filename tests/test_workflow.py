@@ -255,11 +255,11 @@ def test_edited_plots_run_only_figures(project, edit):
 
 
 TIMED = """
-import pathlib, sys, time
+import json, pathlib, sys, time
 began = time.time()
 time.sleep(0.7)
 output = pathlib.Path(sys.argv[sys.argv.index("--output") + 1])
-output.write_text(f"{began} {time.time()}")
+output.write_text(json.dumps([began, time.time(), json.loads(sys.argv[sys.argv.index("--fit") + 1])]))
 """
 IMAGES = """
 root: {root}
@@ -269,12 +269,19 @@ images:
     data: {{source: digits, held_out: 9}}
     num_obs: [10]
     mse_tolerance: 0.1
-    methods: {{factorized: {{kind: factorized}}, one: {{kind: constant}}, other: {{kind: constant}}}}
+    fit: {{learning_rate: 0.01}}
+    methods:
+      factorized: {{kind: factorized}}
+      one: {{kind: constant}}
+      other: {{kind: constant, fit: {{learning_rate: 0.5}}}}
 """
 
 
 def test_jobs_that_can_use_a_gpu_run_one_at_a_time_where_there_is_one(project, edit, tmp_path):
-    """With a stand-in for NVIDIA's tool and one for JAX's plug-in; without them two run side by side."""
+    """With a stand-in for NVIDIA's tool and one for JAX's plug-in; without them two run side by side.
+
+    Each job has the fit of its own method.
+    """
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     (tmp_path / "jax_cuda12_plugin.py").touch()
@@ -286,8 +293,9 @@ def test_jobs_that_can_use_a_gpu_run_one_at_a_time_where_there_is_one(project, e
         edit(f"{root}.yaml", IMAGES.format(root=root))
         fits = [f"{root}/results/few/fits/{method}_0.nc" for method in ("factorized", "one", "other")]
         one.run(*fits, "--cores", "2", "--configfile", f"{root}.yaml", "--replace-workflow-config")
-        spans = sorted(tuple(map(float, (project.folder / fit).read_text().split())) for fit in fits)
-        together[root] = any(following[0] < span[1] for span, following in itertools.pairwise(spans))
+        done = [json.loads((project.folder / fit).read_text()) for fit in fits]
+        assert [fit for _, _, fit in done] == [{"learning_rate": rate} for rate in (0.01, 0.01, 0.5)]
+        together[root] = any(following[0] < span[1] for span, following in itertools.pairwise(sorted(done)))
     has_one = bool(shutil.which("nvidia-smi") and find_spec("jax_cuda12_plugin"))
     assert together == {"with_none": not has_one, "with_one": False}
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from avigap.errors import InputError, unknown
-from avigap.images.idx import PUBLISHED, SOURCES, most_to_train_with
+from avigap.images.idx import PUBLISHED, SOURCES, most_images
 from avigap.images.inference import build
 from avigap.images.steps import training
 from avigap.models import load
@@ -28,9 +28,15 @@ def check_images(entry: dict[str, Any], folder: Path) -> None:
     settings = check_settings("model 'bnn_images'", load("bnn_images").program, entry.setdefault("settings", {}))
     if "pixels" in entry["settings"]:
         raise InputError(f"pixels follow from the images; leave them out of settings, got {settings['pixels']}")
-    training(**check_settings("fit", training, entry.setdefault("fit", {})))
+    how = training(**check_settings("fit", training, entry.setdefault("fit", {})))
+    if (how.objective == "as_coded") != (entry["mode"] == "as_coded"):
+        raise InputError(
+            f"objective and mode must both be 'as_coded' or neither, got {how.objective!r}, {entry['mode']!r}"
+        )
     for name, method in entry["methods"].items():
         try:
+            if "objective" in method.get("fit", {}):
+                raise InputError("objective belongs to the fit of all methods: the ELBOs of others cannot be compared")
             method["fit"] = entry["fit"] | method.get("fit", {})
             training(**check_settings("fit", training, method["fit"]))
             _check_method(method, entry["methods"])
@@ -41,9 +47,11 @@ def check_images(entry: dict[str, Any], folder: Path) -> None:
 
 
 def _check_sizes(sizes: list[int], data: dict[str, Any]) -> None:
-    there = most_to_train_with(data["source"], int(data["held_out"]))
-    limits = (data.get("num_train"), "num_train ="), (there, f"the images of {data['source']!r} to train with,")
-    for most, what in limits:
+    held_out, of_source = int(data["held_out"]), f"the images of {data['source']!r}"
+    train, unseen = most_images(data["source"], held_out)
+    if unseen is not None and held_out > unseen:
+        raise InputError(f"held_out must be at most {unseen} of {of_source}, got {held_out}")
+    for most, what in ((data.get("num_train"), "num_train ="), (train, f"{of_source} to train with,")):
         if most is not None and max(sizes) > most:
             raise InputError(f"num_obs must be at most {what} {most}, got {max(sizes)}")
 

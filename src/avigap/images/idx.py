@@ -50,8 +50,8 @@ PUBLISHED = {
 
 SOURCES = ("digits", "idx", *PUBLISHED)
 
-NUM_DIGITS, NUM_PUBLISHED = 1_797, 60_000
-"""Images of scikit-learn's digits, seen and unseen, and of the training files of MNIST and Fashion-MNIST."""
+NUM_DIGITS, NUM_TRAIN, NUM_TEST = 1_797, 60_000, 10_000
+"""Images of scikit-learn's digits, seen and unseen, and of the two files of MNIST and Fashion-MNIST."""
 
 
 class Images(NamedTuple):
@@ -148,9 +148,11 @@ def _digits(num_test: int) -> tuple[np.ndarray, np.ndarray]:
     return images[order[num_test:]], images[order[:num_test]]
 
 
-def most_to_train_with(source: str, held_out: int) -> int | None:
-    """Return how many images a source has to train with; None where only its file says."""
-    return {"digits": NUM_DIGITS - held_out, "idx": None}.get(source, NUM_PUBLISHED)
+def most_images(source: str, held_out: int) -> tuple[int | None, int | None]:
+    """Return how many images a source has to train with and to hold out; None where only its files say."""
+    if source == "digits":
+        return NUM_DIGITS - held_out, NUM_DIGITS - 1
+    return (NUM_TRAIN, NUM_TEST) if source in PUBLISHED else (None, None)
 
 
 def load(

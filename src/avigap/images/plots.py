@@ -64,10 +64,16 @@ def _counts(some: pd.DataFrame, runs: pd.DataFrame) -> str:
     return ", ".join(f"{name}: {len(own)} of {(runs.method == name).sum()}" for name, own in some.groupby("method"))
 
 
-def _title(runs: pd.DataFrame, experiment: str) -> str:
-    own = runs[runs.experiment == experiment]
-    notes = broken_note(own) + unconverged_note(own)
-    return f"{experiment} ({own['mode'].iloc[0].replace('_', ' ')})\n{own.num_obs.max():,} images{notes}"
+def _title(drawn: pd.DataFrame, what: str) -> str:
+    """Return the experiment of the runs that are drawn, what is drawn of them, and which broke or were cut off."""
+    name, mode = drawn.experiment.iloc[0], drawn["mode"].iloc[0].replace("_", " ")
+    return f"{name} ({mode})\n{what}{broken_note(drawn)}{unconverged_note(drawn)}"
+
+
+def _on_the_way(runs: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """Return the runs at the largest number of images, but for those that go on from others, which had steps before."""
+    own = runs[(runs.experiment == experiment) & ~runs.is_continued]
+    return own[own.num_obs == own.num_obs.max()]
 
 
 def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, int]]:
@@ -89,7 +95,7 @@ def _on_log_time(ax: Axes) -> None:
 def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
     """Draw ELBO and squared error of every run against steps, and the error against seconds.
 
-    Methods that start from the ends of others are left out: these had their steps and seconds before.
+    Methods that start from the ends of others are left out (:func:`_on_the_way`).
     """
     experiments = list(runs.experiment.unique())
     fig, axes = panels(3 * len(experiments), 3, 2.9)
@@ -110,7 +116,8 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
         if np.isfinite(best):
             shown = min(LONGEST, (1 + BELOW) * (best - worst))
             elbo.set_ylim(best - shown, best + 0.05 * shown)
-        elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(runs, experiment))
+        drawn = _on_the_way(runs, experiment)
+        elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(drawn, f"{drawn.num_obs.max():,} images"))
         for ax in (elbo, steps, seconds):
             _on_log_time(ax)
         for ax, label in ((steps, "step"), (seconds, "seconds of one run")):
@@ -124,15 +131,14 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
 
 @styled
 def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Figure:
-    """Draw the share of runs above an error against steps and seconds; runs that never get there stay at their share.
+    """Draw the share of runs that have not been at an error yet against steps and seconds.
 
     Methods are those of :func:`image_paths`; a run that broke never gets there.
     """
     experiments = list(runs.experiment.unique())
     fig, axes = panels(2 * len(experiments), 2, 2.8)
     for row, experiment in enumerate(experiments):
-        own = runs[(runs.experiment == experiment) & ~runs.is_continued]
-        own = own[own.num_obs == own.num_obs.max()]
+        own = _on_the_way(runs, experiment)
         looks = looks_of(list(own.method.unique()))
         for ax, column, end in (
             (axes[2 * row], "steps_to_mse", "steps"),
@@ -149,8 +155,8 @@ def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Fi
                 ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), linewidth=next(widths))
             ax.set(ylim=(-0.03, 1.03), xlabel=end if end == "steps" else "seconds of one run")
             _on_log_time(ax)
-            ax.set_ylabel(f"share above {tolerances[experiment]:g} per pixel")
-        axes[2 * row].set_title(_title(runs, experiment))
+            ax.set_ylabel(f"share not yet at {tolerances[experiment]:g} per pixel")
+        axes[2 * row].set_title(_title(own, f"{own.num_obs.max():,} images"))
         axes[2 * row + 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     fig.suptitle("Images: how long it takes to a squared error (Figure 4)")
     return fig
@@ -170,21 +176,21 @@ def image_gaps(runs: pd.DataFrame, refinement: pd.DataFrame, fits: Fits) -> Figu
         }
         looks, place = looks_of(list(runs[runs.experiment == experiment].method.unique())), axes[4 * row : 4 * row + 4]
         _against_n(place[0], own, looks, "gap_per_obs", list(looks))
-        place[0].set_title(f"{_title(runs, experiment)}\nto the best F-VI found")
+        place[0].set_title(_title(runs[runs.experiment == experiment], "to the best F-VI found"))
         _against_width(place[1], own, widths)
         _against_n(place[2], own, looks, "held_out_gap_per_obs", list(widths))
-        place[2].set_title("unseen images, decoder held")
+        place[2].set_title("unseen images, to F-VI that refits them")
         _against_steps(place[3], refinement[refinement.experiment == experiment], looks, list(widths))
         place[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         shown = [Line2D([], [], color=looks[m].color, marker=looks[m].marker, label=m) for m in own.method.unique()]
         place[3].legend(handles=shown, loc="center left", bbox_to_anchor=(1.0, 0.5))
         for ax in place:
-            ax.set_ylabel("gap (nats per image)")
+            linear = LINEAR_REFINEMENT if ax is place[3] else LINEAR_GAPS
+            ax.set_ylabel(f"gap (nats per image)\nlinear below {linear:g}")
             ax.axhline(0, color=GREY, linewidth=0.6, zorder=0)
             curves = [line.get_ydata() for line in ax.lines if line.get_transform() == ax.transData]
             ends = [end for y in curves if np.size(y) for end in (np.min(y), np.max(y))]
-            low = 0.2 * (LINEAR_REFINEMENT if ax is place[3] else LINEAR_GAPS)
-            ax.set_ylim(min(-low, *ends), 1.5 * max(low, *ends))
+            ax.set_ylim(min(-0.2 * linear, *ends), 1.5 * max(0.2 * linear, *ends))
     fig.suptitle("Images: ELBO below that of the best q found")
     return fig
 
@@ -239,4 +245,4 @@ def _against_steps(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], meth
     ax.set_yscale("symlog", linthresh=LINEAR_REFINEMENT)
     steps = sorted(most.refine_steps.unique())
     ax.set_xticks(steps, [str(step) for step in steps])
-    ax.set(xlabel="steps K of F-VI from the encoder's factors", title="refinement (dotted: unseen images)")
+    ax.set(xlabel="steps K of F-VI from the encoder's factors", title="refinement, to its best (dotted: unseen)")

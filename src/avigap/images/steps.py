@@ -42,7 +42,8 @@ class Training(NamedTuple):
     cycle, tolerance
         The rates fall linearly to 0 within ``cycle`` steps, and begin again with a cycle twice as long, and so on: warm
         restarts (Loshchilov and Hutter 2017, with T_mult = 2). A run has converged where a cycle ends within so many
-        nats per image of the best end before it. With cycle 0 the rates stay, and a run lasts for ``max_steps``.
+        nats per image of the best end before it, or of its start. With cycle 0 the rates stay, and a run lasts for
+        ``max_steps``.
     objective, start
         See :mod:`avigap.images.objective`.
     """
@@ -128,7 +129,8 @@ def adam(state: State, gradient: Params, rate: Params, *, is_clipped: bool) -> S
 
     If clipped, the rate of an array is divided by the root mean square of gradient / sqrt(second moment) where that is
     above 1: a gradient far larger than those before it makes no step that wide networks do not survive (Wortsman et al.
-    2023, "Stable and low-precision training for large-scale vision-language models").
+    2023, "Stable and low-precision training for large-scale vision-language models"). The free factors of a batch are
+    one array: a gradient far larger in one image holds back the others of its batch.
     """
     count = jax.tree.map(lambda done: done + 1, state.updates)
     first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, state.first, gradient)

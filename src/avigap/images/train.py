@@ -54,8 +54,8 @@ class Trained(NamedTuple):
 class _Course:
     """R runs on their way: where they are, what was seen of them, and their learning rates as parts of the first ones.
 
-    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the best ELBO of each at the
-    end of a cycle: a run that ends far below it has not converged, it has diverged.
+    The rate of a run is 0 once it has converged or its ELBO is not finite; ``ended`` has the best ELBO of each at its
+    start and at the ends of cycles: a run that ends far below it has not converged, it has diverged.
     """
 
     def __init__(self, how: Training, num_obs: int, state: State) -> None:
@@ -200,6 +200,9 @@ def train(
     advance = run_steps.lower(decoder, inference, how, images, size, course.state, rows, keys, rates).compile()
     measure = look.lower(decoder, inference, course.state.params, images, size, unseen, keys[0]).compile()
     compile_seconds, kept = time.perf_counter() - began, time.monotonic()
+    if not course.looks:
+        at_start = measure(course.state.params, images, size, unseen, jax.random.key(0))[0]
+        course.ended = np.nan_to_num(np.asarray(at_start, float), nan=-np.inf)
     while len(course.looks) * how.every < how.max_steps and course.rate.any():
         began, index = time.perf_counter(), len(course.looks)
         rows, rates = jnp.asarray(_batches(keys, index, num_obs, how)), jnp.asarray(course.rate, jnp.float32)
@@ -226,10 +229,7 @@ def _folded(keys: PRNGKeyArray, index: int) -> PRNGKeyArray:
 
 
 def _batches(keys: PRNGKeyArray, index: int, num_obs: int, how: Training) -> Int[np.ndarray, "R steps B"]:
-    """Return the rows of each step after look ``index`` of each run: epochs in a random order, cut into batches.
-
-    All batches are of equal size; what an epoch leaves over waits for the next.
-    """
+    """Return the rows of each step after look ``index`` of each run: random epochs, cut into equal batches."""
     size = min(how.batch_size, num_obs)
     in_epoch = num_obs // size
     number = -(-how.every // in_epoch)
