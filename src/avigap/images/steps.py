@@ -65,7 +65,7 @@ def training(
     every: AtLeastOne = 200,
     batch_size: AtLeastOne = 100,
     learning_rate: Positive = 3e-3,
-    local_rate: Positive = 3e-2,
+    local_rate: Positive = 1e-1,
     cycle: int = 1_000,
     tolerance: Positive = 0.1,
     objective: Objective = "minibatch",
