@@ -914,6 +914,7 @@ def test_a_method_has_the_fit_of_all_but_for_what_is_its_own():
     fits = {name: method["fit"] for name, method in config["images"]["small"]["methods"].items()}
     assert fits["w"] == {"cycle": 3000, "tolerance": 0.3, "max_steps": 3000, "learning_rate": 0.5}
     assert fits["factorized"] == {"cycle": 1000, "tolerance": 0.3, "max_steps": 3000}
+    assert "fit" not in methods["factorized"]  # which another experiment may share, by an anchor of YAML
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,17 @@ def check_images(entry: dict[str, Any], folder: Path) -> None:
         raise InputError(
             f"objective and mode must both be 'as_coded' or neither, got {how.objective!r}, {entry['mode']!r}"
         )
+    fits = {name: entry["fit"] | method.get("fit", {}) for name, method in entry["methods"].items()}
     for name, method in entry["methods"].items():
         try:
             if "objective" in method.get("fit", {}):
                 raise InputError("objective belongs to the fit of all methods: the ELBOs of others cannot be compared")
-            method["fit"] = entry["fit"] | method.get("fit", {})
-            training(**check_settings("fit", training, method["fit"]))
+            training(**check_settings("fit", training, fits[name]))
             _check_method(method, entry["methods"])
         except InputError as error:
             raise InputError(f"method {name!r}: {error}") from None
+    # Copies: by an anchor of YAML another experiment may have the same methods.
+    entry["methods"] = {name: method | {"fit": fits[name]} for name, method in entry["methods"].items()}
     if "factorized" not in entry["methods"]:
         raise InputError("a method named 'factorized' is needed: gaps are to F-VI")
 
