@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullLocator
 from avigap.images.files import ImageFit
 from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, panels, size_axis, styled
 
-LONGEST, BELOW = 30.0, 0.3
-"""ELBO per image below the best, in nats, that a panel of paths shows at most; below the worst end, in parts of all."""
+SHORTEST, LONGEST, BELOW = 10.0, 30.0, 0.3
+"""ELBO below the best, in nats per image, that a panel of paths shows at least and at most; part below the worst."""
 
 SETTLED = 0.1
 """Part of the steps whose errors may lie above a panel of errors: they are many times those of the rest."""
@@ -86,7 +86,7 @@ def _on_log_time(ax: Axes) -> None:
     """Give an axis of steps or seconds, with its lines, a logarithmic scale with few labels."""
     ax.set_xscale("log")
     first, last = ax.dataLim.minposx, ax.dataLim.xmax
-    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if last > 100 * first else (1, 2, 5)))
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if last > 30 * first else (1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:,g}")
     ax.xaxis.set_minor_locator(NullLocator())
 
@@ -114,7 +114,7 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
                 ax.plot(at, t.mse_train[run], color=color, alpha=0.8, linewidth=0.9)
                 ax.plot(at, t.mse_test[run], color=color, alpha=0.8, linewidth=0.9, linestyle=":")
         if np.isfinite(best):
-            shown = min(LONGEST, (1 + BELOW) * (best - worst))
+            shown = np.clip((1 + BELOW) * (best - worst), SHORTEST, LONGEST)
             elbo.set_ylim(best - shown, best + 0.05 * shown)
         drawn = _on_the_way(runs, experiment)
         elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(drawn, f"{drawn.num_obs.max():,} images"))
