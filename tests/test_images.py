@@ -264,17 +264,17 @@ def test_adam_is_that_of_numpyro():
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 2.0, 1e6])
 def test_a_gradient_far_larger_than_those_before_it_makes_no_larger_step_once_clipped(size):
-    """Gradients of 1, then of size times (1, 2, 2) in one array: their root mean square over the past's is known."""
-    params = {"own": jnp.zeros((1, 3)), "other": jnp.zeros(3)}
+    """Gradients of 1, then of size times (1, 2, 2), (4, 1, 1) in one array: their root mean square over the past's is known."""
+    params = {"own": jnp.zeros((2, 3)), "other": jnp.zeros(3)}
     rate, ones, moves = jax.tree.map(lambda _: 0.1, params), jax.tree.map(jnp.ones_like, params), {}
-    last = {"own": size * jnp.array([[1.0, 2.0, 2.0]]), "other": jnp.ones(3)}
+    last = {"own": size * jnp.array([[1.0, 2.0, 2.0], [4.0, 1.0, 1.0]]), "other": jnp.ones(3)}
     for is_clipped in (False, True):
         state = begin(params, build({"kind": "constant"}))
         for _ in range(50):
             state = adam(state, ones, rate, is_clipped=is_clipped)
         after = adam(state, last, rate, is_clipped=is_clipped)
         moves[is_clipped] = {name: np.asarray(state.params[name] - after.params[name]) for name in params}
-    slope = size * np.array([1.0, 2.0, 2.0])
+    slope = size * np.array([[1.0, 2.0, 2.0], [4.0, 1.0, 1.0]])
     second = (0.999 * (1 - 0.999**50) + 0.001 * slope**2) / (1 - 0.999**51)
     excess = max(1.0, (slope**2 / second).mean() ** 0.5)
     assert (excess > 1.0) == (size >= 1.0)
