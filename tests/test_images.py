@@ -264,7 +264,7 @@ def test_adam_is_that_of_numpyro():
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 2.0, 1e6])
 def test_a_gradient_far_larger_than_those_before_it_makes_no_larger_step_once_clipped(size):
-    """Gradients of 1, then of size times (1, 2, 2), (4, 1, 1) in one array: their root mean square over the past's is known."""
+    """Gradients of 1, then larger or smaller ones of one array, whose root mean square over the past is known."""
     params = {"own": jnp.zeros((2, 3)), "other": jnp.zeros(3)}
     rate, ones, moves = jax.tree.map(lambda _: 0.1, params), jax.tree.map(jnp.ones_like, params), {}
     last = {"own": size * jnp.array([[1.0, 2.0, 2.0], [4.0, 1.0, 1.0]]), "other": jnp.ones(3)}
