@@ -78,13 +78,16 @@ def family_looks(rows: pd.DataFrame) -> dict[tuple[str, str], Look]:
     return looks
 
 
-def panels(number: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with ``number`` axes, ``columns`` in a row, each ``height`` inches high."""
+def panels(
+    number: int, columns: int, height: float, ratios: Sequence[float] | None = None
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with ``number`` axes, ``columns`` in a row, each ``height`` inches high, by ratios on average."""
     columns = min(columns, number)
     rows = -(-number // columns)
     fig = Figure(figsize=(WIDTH, height * rows + 0.7), layout="constrained")
     FigureCanvasAgg(fig)
-    axes = [fig.add_subplot(rows, columns, index + 1) for index in range(number)]
+    grid = fig.add_gridspec(rows, columns, height_ratios=ratios)
+    axes = [fig.add_subplot(grid[divmod(index, columns)]) for index in range(number)]
     return fig, axes
 
 

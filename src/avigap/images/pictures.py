@@ -27,7 +27,8 @@ def image_reconstructions(
     InputError
         If a pixel is not a finite number.
     """
-    fig, axes = panels(len(pictures), 1, 0.42 * max(len(rows) for rows in pictures.values()))
+    heights = [len(rows) for rows in pictures.values()]
+    fig, axes = panels(len(pictures), 1, 0.42 * sum(heights) / len(heights), heights)
     for ax, (experiment, rows) in zip(axes, pictures.items(), strict=True):
         for label, own in rows.items():
             if not np.isfinite(own).all():

@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
 
 from avigap.images.files import ImageFit
-from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, panels, size_axis, styled
+from avigap.plots import BLACK, GREY, MARKERS, PALETTE, Look, draw_at_top, log_axes, panels, size_axis, styled
 
 SHORTEST, LONGEST, BELOW = 10.0, 30.0, 0.3
 """ELBO below the best, in nats per image, that a panel of paths shows at least and at most; part below the worst."""
@@ -82,15 +81,6 @@ def _each_run(fits: Mapping[str, list[ImageFit]]) -> list[tuple[str, ImageFit, i
     return [(name, fit, run) for name, fit, run in every if fit.trained.status[run] != "nonfinite"]
 
 
-def _on_log_time(ax: Axes) -> None:
-    """Give an axis of steps or seconds, with its lines, a logarithmic scale with few labels."""
-    ax.set_xscale("log")
-    first, last = ax.dataLim.minposx, ax.dataLim.xmax
-    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if last > 30 * first else (1, 2, 5)))
-    ax.xaxis.set_major_formatter("{x:,g}")
-    ax.xaxis.set_minor_locator(NullLocator())
-
-
 @styled
 def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
     """Draw ELBO and squared error of every run against steps, and the error against seconds.
@@ -119,7 +109,7 @@ def image_paths(runs: pd.DataFrame, fits: Fits) -> Figure:
         drawn = _on_the_way(runs, experiment)
         elbo.set(xlabel="step", ylabel="ELBO per image (nats)", title=_title(drawn, f"{drawn.num_obs.max():,} images"))
         for ax in (elbo, steps, seconds):
-            _on_log_time(ax)
+            log_axes(ax, "x")
         for ax, label in ((steps, "step"), (seconds, "seconds of one run")):
             ax.set(xlabel=label, ylabel="squared error per pixel", ylim=(0, 1.1 * highest if highest else None))
         lines = [Line2D([], [], color=looks[name].color, label=name) for name in own]
@@ -154,7 +144,7 @@ def image_convergence(runs: pd.DataFrame, tolerances: Mapping[str, float]) -> Fi
                 x, y = np.r_[first, reached, last], np.r_[share, share[-1]]
                 ax.step(x, y, where="post", color=looks[str(method)].color, label=str(method), linewidth=next(widths))
             ax.set(ylim=(-0.03, 1.03), xlabel=end if end == "steps" else "seconds of one run")
-            _on_log_time(ax)
+            log_axes(ax, "x")
             ax.set_ylabel(f"share not yet at {tolerances[experiment]:g} per pixel")
         axes[2 * row].set_title(_title(own, f"{own.num_obs.max():,} images"))
         axes[2 * row + 1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
