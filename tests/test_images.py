@@ -721,7 +721,15 @@ def test_images_that_are_not_finite_are_not_written(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory):
+def small_chunks():
+    """Images are taken in parts, and padded to one size; by default that is far more than the tests have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("avigap.images.evaluate.CHUNK", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def chain(small_chunks, tmp_path_factory):
     """Every program on two IDX files of 4 x 4 pixels."""
     folder = tmp_path_factory.mktemp("images")
     images = np.random.default_rng(0).integers(0, 256, (30, 4, 4), dtype=np.uint8)
