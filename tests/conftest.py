@@ -10,6 +10,7 @@ if owns_cache := "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers o
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     # Quicker to compile, slower to run: the suite compiles for most of its time. It changes nothing but rounding.
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "true"
     quick = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quick}"
 
@@ -46,17 +47,10 @@ def few_programs():
         jax.clear_caches()
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Compile with few optimisations, for tests whose functions run once: less than half the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture
-def full_compilation(quick_compilation):
-    """Compile as usual after all, for a test whose functions run long in a module that compiles quickly."""
+def full_compilation():
+    """Compile as usual after all, for a test whose functions run long."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -14,8 +14,6 @@ from avigap.models import published_loss
 from avigap.optimum import fit_factorized
 from avigap.quadratic import bandwidth, hessian_diagonal
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CHAINS = [{}, {"initial": "flat"}]
 
 

@@ -16,8 +16,6 @@ from avigap import families
 from avigap.amortization import initial, layout, mean_field, num_params, window_inputs
 from avigap.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 7
 WINDOWED = {"polynomial": FAMILIES["polynomial"], "mlp": {**FAMILIES["mlp"], "activation": "tanh"}}
 

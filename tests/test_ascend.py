@@ -15,8 +15,6 @@ from avigap.ascend import Objective, ascend, expand_objective, objective_value
 from avigap.core import MeanField, latent_shapes
 from avigap.quadratic import bandwidth, hessian_diagonal
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 300
 LINEAR = families.build({"kind": "polynomial", "degree": 1})
 

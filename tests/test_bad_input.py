@@ -23,7 +23,7 @@ NEEDED = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, quick_compilation):
+def folder(tmp_path_factory):
     """A folder with good files of every kind, and files that do not go together."""
     folder = tmp_path_factory.mktemp("good")
     (folder / "x.csv").write_text("x\n0.5\n-1.25\n2.0\n0.75\n")

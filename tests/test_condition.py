@@ -13,8 +13,6 @@ from avigap.errors import InputError
 from avigap.loading import load_program
 from avigap.verdict import answer
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 T = np.array([0.3, -1.2, 0.8, 2.1, -0.4, 1.0, 0.2, -0.7, 1.4, -2.0, 0.6, 0.1])
 TOTAL = np.array([5, 9, 3, 7, 4, 8, 6, 5, 3, 9, 7, 4])
 DATA = {

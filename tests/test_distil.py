@@ -8,8 +8,6 @@ import pytest
 from avigap import distil, families, pursuit
 from avigap.distil import Targets, regress
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RANDOM = np.random.default_rng(0)
 
 

@@ -15,8 +15,6 @@ from avigap.draws import check_strata, elbo_estimate, independent_points, strati
 from avigap.errors import InputError
 from avigap.guide import mean_field_guide
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS, NUM_DRAWS = 7, 30
 
 

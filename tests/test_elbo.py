@@ -16,8 +16,6 @@ from avigap.errors import InputError
 from avigap.quadratic import bandwidth, hessian_diagonal, hessian_product
 from avigap.separable import expand, expand_local, gauss_hermite_rows
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 6
 WITH_PRIOR = ("nonlinear", {"z_scale": 1.7, "theta_scale": 0.5})
 EXPANDED = [

@@ -11,8 +11,6 @@ from avigap.core import MeanField
 from avigap.errors import InputError
 from avigap.evidence import _trapezoid_evidence, log_evidence, pareto_k
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(("theta_scale", "covariance"), [(2.0, 4.0)])
 def test_the_evidence_of_the_linear_model_is_a_normal_density(theta_scale, covariance):

@@ -12,8 +12,6 @@ from avigap.loading import load_program
 from avigap.tables import read_columns
 from avigap.tracing import draw, is_latent
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 LOCAL = {name: ("z",) for name in EXAMPLES} | {"lsat": ("ability",)}

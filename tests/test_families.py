@@ -14,8 +14,6 @@ from avigap.amortization import mean_field, num_params
 from avigap.core import latent_shapes
 from avigap.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 7
 
 

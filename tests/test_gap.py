@@ -23,8 +23,6 @@ from avigap.result import summary_row
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, FINALISTS, Problem, fit_settings
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 300
 FEW = 200
 CONSTANT = {"kind": "constant"}

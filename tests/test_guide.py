@@ -17,8 +17,6 @@ from avigap.core import MeanField, Model, bind, log_joint
 from avigap.elbo import gauss_hermite, quadratic, supports
 from avigap.guide import mean_field_guide
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 7
 CASES = [(name, {}, family) for name in SETTINGS for family in FAMILIES]
 CASES.append(("hmm", {"initial": "flat"}, "polynomial"))

@@ -13,8 +13,6 @@ from avigap.hmm_example import HALF_WIDTHS, best_gap, correct, example_table, pr
 from avigap.optimum import fit_factorized
 from avigap.starts import Problem
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def dense(num_obs):
     """Precision of z_0, .., z_N as equation 42 gives it."""

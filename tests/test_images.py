@@ -44,8 +44,6 @@ from avigap.models.bnn_images import decode, num_weights
 from avigap.plots import save_figure
 from avigap.settings import check_settings
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = Decoder(latent=2, hidden=(3, 4), pixels=5, weight_scale=1.3, pixel_scale=0.6)
 METHODS = {
     "factorized": {"kind": "factorized"},

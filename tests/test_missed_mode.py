@@ -8,8 +8,6 @@ from cases import bound
 from avigap.missed_mode import try_starts
 from avigap.optimum import fit_factorized
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_starts_are_told_apart_by_the_far_factors_that_they_find():
     joint = bound("nonlinear", {"normalised": False})

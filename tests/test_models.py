@@ -17,8 +17,6 @@ from avigap.errors import InputError
 from avigap.models import published_loss
 from avigap.models.nonlinear import sin_cos
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 6
 MANY = 100_000
 

@@ -6,8 +6,6 @@ import pytest
 
 from avigap.newton import ascent_direction, clipped_blocks, solve_blocks
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RANDOM = np.random.default_rng(0)
 NUM = 40
 HALF = RANDOM.standard_normal((2, 2, NUM))

@@ -16,8 +16,6 @@ from avigap.errors import InputError
 from avigap.models import published_loss
 from avigap.optimum import _distinct, fit_factorized
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def assert_same(q, best, rel):
     """Loc and scale agree relative to the size of the whole vector of locs, and one by one in the scales."""

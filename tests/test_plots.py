@@ -435,7 +435,7 @@ def run(name: str, *arguments: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory, quick_compilation):
+def results(tmp_path_factory):
     """A folder as the workflow fills it."""
     root = tmp_path_factory.mktemp("results")
     plan = {

@@ -22,8 +22,6 @@ from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, Problem
 from avigap.target import Target
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LINEAR = {"tau": 1.155, "sigma": 2.43}
 
 

@@ -13,8 +13,6 @@ from numpyro.infer import SVI, Trace_ELBO
 import avigap
 from avigap.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = jnp.asarray(np.random.default_rng(3).normal(size=12))
 TABLE = X.reshape(4, 3)
 ARGUMENTS = {

@@ -14,8 +14,6 @@ from avigap.binding import bind_program
 from avigap.errors import InputError
 from avigap.reference import COLUMNS, Effort, reference_posterior
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 X = np.array([2.0, -0.5, 3.1])
 COUNTS = np.array([3, 0, 5])
 

@@ -22,8 +22,6 @@ from avigap.replay_summary import certified_loss, coded_loss, dropped_constants,
 from avigap.settings import check_settings
 from avigap.starts import Problem
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SETTINGS = check_settings("saw", models.load("saw").program, {})
 DATA = DataSet("saw", SETTINGS, np.asarray(data("saw", {}, 12)), 0)
 PAIR = {"kind": "mlp", "width": 2, "inputs": [-1, 0]}

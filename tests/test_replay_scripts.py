@@ -7,8 +7,6 @@ import pandas as pd
 import pytest
 from programs import call, succeed
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 METHODS = {"factorized": {"kind": "factorized"}, "degree_1": {"kind": "polynomial", "degree": 1}}
 PROTOCOL = {"steps": 40, "every": 10, "learning_rates": [0.01], "draws": "moments"}
 MODES = json.dumps({"linear": {"mode": "as_coded", "read_as": {"with_constants": "corrected"}}})

@@ -88,7 +88,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize(("model", "settings", "script", "dropped"), LOSSES)
-def test_the_loss_as_the_authors_count_it(tmp_path, quick_compilation, model, settings, script, dropped):
+def test_the_loss_as_the_authors_count_it(tmp_path, model, settings, script, dropped):
     """-ELBO without any log 2 pi and, for linear, without N log sigma; N = 6."""
     (tmp_path / "x.csv").write_text("x\n" + "0.3\n-1.0\n2.0\n" * 3)
     source = ["--input", "x.csv"] if script == "import_data" else []
@@ -108,7 +108,7 @@ def test_the_authors_published_no_loss_of_the_hmm():
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory, quick_compilation):
+def many(tmp_path_factory):
     """Fits to data sets of two seeds, and to an imported one without a seed, with their table."""
     folder = tmp_path_factory.mktemp("many")
     succeed(folder, "simulate", "--model", "linear", "--num-obs", 5, "--seed", 1, 2, "--output", "d.nc")

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from avigap.core import MeanField
 from avigap.search import best_local_factors, make_cells, outer_cells, peaks_first, trapezoid_value, window
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 JOINT = bound("nonlinear")
 FAR = np.concatenate([np.linspace(-33, 33, 100), data("nonlinear", {}, 200)[:100]])
 """Observations of which the outer ones have basins far from 0."""

@@ -15,8 +15,6 @@ from avigap.ascend import Objective, ascend, objective_value
 from avigap.core import MeanField, Model, bind
 from avigap.starts import Problem, fit_settings, make_starts, stretched
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NETWORK = families.build({"kind": "mlp", "width": 2, "depth": 1})
 SEPARABLE = Objective("separable")
 

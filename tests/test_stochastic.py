@@ -21,8 +21,6 @@ from avigap.replay_starts import common_start, published_start, starts_of
 from avigap.starts import Problem
 from avigap.stochastic import Method, ascend_stochastically
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NUM_OBS = 6
 NETWORK = {"kind": "mlp", "width": 3, "depth": 2, "heads": "separate"}
 
