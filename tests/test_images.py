@@ -3,9 +3,12 @@
 import gzip
 import hashlib
 import http.client
+import importlib
+import re
 import shutil
 import struct
 from types import SimpleNamespace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -316,6 +319,39 @@ def test_the_objective_as_coded_moves_the_factors_of_all_images_at_every_step():
     how = training(max_steps=1, every=1, batch_size=3, cycle=0, objective="as_coded")
     params = trained("factorized", how).params["local"]
     assert (np.abs(params["loc"]).max(axis=-1) > 0).all()
+
+
+class LoweredForAGpu:
+    """A compiled function that is also lowered for CUDA, which needs no GPU: an operation that has none raises."""
+
+    texts: ClassVar[list[str]] = []
+
+    def __init__(self, function):
+        self.function = function
+
+    def lower(self, *given):
+        self.texts.append(self.function.trace(*given).lower(lowering_platforms=("cuda",)).as_text())
+        return self.function.lower(*given)
+
+    def __call__(self, *given):
+        return self.lower(*given).compile()(*(leaf for leaf in given if not isinstance(leaf, Decoder)))
+
+
+@pytest.mark.parametrize(("method", "objective"), [("factorized", "minibatch"), ("encoder", "as_coded")])
+def test_all_that_training_and_measuring_compile_can_run_on_a_gpu_and_never_calls_back(monkeypatch, method, objective):
+    monkeypatch.setattr(LoweredForAGpu, "texts", texts := [])
+    for module, name in (("train", "run_steps"), ("train", "look"), ("evaluate", "_rows"), ("evaluate", "_refine")):
+        path = f"avigap.images.{module}.{name}"
+        monkeypatch.setattr(path, LoweredForAGpu(getattr(importlib.import_module(f"avigap.images.{module}"), name)))
+    runs, x = (
+        trained(method, training(max_steps=2, every=2, batch_size=3, cycle=0, objective=objective)),
+        images_of(SMALL),
+    )
+    local = free_factors(build(METHODS[method]), runs.params, jnp.asarray(x))
+    refinement(SMALL, runs.params["theta"], [local], x, jax.random.key(0), (0, 1))
+    names = re.findall(r"module @jit_(\w+)", "\n".join(texts))
+    assert set(names) == {"run_steps", "look", "_rows", "_refine"}
+    assert all("stablehlo" in text and "callback" not in text for text in texts)
 
 
 @pytest.mark.parametrize("method", METHODS)
