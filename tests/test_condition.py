@@ -1,6 +1,7 @@
 """The verdict on programs of many dependence structures."""
 
 import json
+from functools import cache
 
 import graphs
 import numpy as np
@@ -106,6 +107,7 @@ EXPECTED = {
 }
 
 
+@cache
 def check(name, num_obs=6, local=(), seed=0):
     packaged = not hasattr(graphs, name)
     function, own = load_program(name) if packaged else (getattr(graphs, name), ())
