@@ -8,7 +8,6 @@ import re
 import shutil
 import struct
 from types import SimpleNamespace
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -324,10 +323,8 @@ def test_the_objective_as_coded_moves_the_factors_of_all_images_at_every_step():
 class LoweredForAGpu:
     """A compiled function that is also lowered for CUDA, which needs no GPU: an operation that has none raises."""
 
-    texts: ClassVar[list[str]] = []
-
-    def __init__(self, function):
-        self.function = function
+    def __init__(self, function, texts):
+        self.function, self.texts = function, texts
 
     def lower(self, *given):
         self.texts.append(self.function.trace(*given).lower(lowering_platforms=("cuda",)).as_text())
@@ -338,15 +335,15 @@ class LoweredForAGpu:
 
 
 @pytest.mark.parametrize(("method", "objective"), [("factorized", "minibatch"), ("encoder", "as_coded")])
-def test_all_that_training_and_measuring_compile_can_run_on_a_gpu_and_never_calls_back(monkeypatch, method, objective):
-    monkeypatch.setattr(LoweredForAGpu, "texts", texts := [])
+def test_all_that_training_and_measuring_compile_is_lowered_for_a_gpu_and_calls_nothing_back(
+    monkeypatch, method, objective
+):
+    texts = []
     for module, name in (("train", "run_steps"), ("train", "look"), ("evaluate", "_rows"), ("evaluate", "_refine")):
-        path = f"avigap.images.{module}.{name}"
-        monkeypatch.setattr(path, LoweredForAGpu(getattr(importlib.import_module(f"avigap.images.{module}"), name)))
-    runs, x = (
-        trained(method, training(max_steps=2, every=2, batch_size=3, cycle=0, objective=objective)),
-        images_of(SMALL),
-    )
+        function = getattr(importlib.import_module(f"avigap.images.{module}"), name)
+        monkeypatch.setattr(f"avigap.images.{module}.{name}", LoweredForAGpu(function, texts))
+    x = images_of(SMALL)
+    runs = trained(method, training(max_steps=2, every=2, batch_size=3, cycle=0, objective=objective))
     local = free_factors(build(METHODS[method]), runs.params, jnp.asarray(x))
     refinement(SMALL, runs.params["theta"], [local], x, jax.random.key(0), (0, 1))
     names = re.findall(r"module @jit_(\w+)", "\n".join(texts))
