@@ -33,13 +33,13 @@ WRITERS = {
 def write_tree(path: Path, kind: str, groups: Mapping[str, xr.Dataset], inputs: Sequence[Path] = ()) -> None:
     """Write groups to a netCDF file, whole or not at all, with its kind and provenance at the root.
 
-    The file is made in memory first: the HDF5 library itself may crash where the disk is full.
+    The file is made in memory first: the HDF5 library itself may crash where the disk is full. So may Python 3.12 at
+    its exit, if a view of that memory outlives an error, as it would in ``Path.write_bytes``.
     """
     tree = xr.DataTree.from_dict(dict(groups))
     tree.attrs = {"avigap_kind": kind, **provenance(inputs)}
-    content = tree.to_netcdf(engine="h5netcdf")
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    with tree.to_netcdf(engine="h5netcdf") as content, replacing(path) as partial, partial.open("wb") as file:
+        file.write(content)
 
 
 def read_tree(path: Path, kind: str, only: str | None = None) -> xr.DataTree:
