@@ -1,6 +1,7 @@
 """Bad input to a script gives one sentence that names the culprit and what is allowed, and leaves no file behind."""
 
 import ast
+import contextlib
 import os
 import pickle
 import subprocess
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from programs import ROOT, SCRIPTS, call, environment, succeed
+
+from avigap.files import write_tree
 
 CONSTANT = '{"kind": "constant"}'
 NEEDED = {
@@ -362,3 +365,15 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("simulate.py: d.nc cannot be written") and done.stderr.count("\n") == 1, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+def test_an_error_of_a_full_disk_holds_no_view_of_what_was_to_be_written(monkeypatch):
+    """Python 3.12 crashes at its exit if it does."""
+    buffer = bytearray(b"content")
+    monkeypatch.setattr("xarray.DataTree.to_netcdf", lambda *_, **__: memoryview(buffer))
+    monkeypatch.setattr("avigap.files.replacing", lambda path: contextlib.nullcontext(Path("/dev/full")))
+    with pytest.raises(OSError, match="No space left") as error:
+        write_tree(Path("d.nc"), "data", {})
+    assert error.tb is not None
+    buffer.extend(b"more")  # which a view forbids
