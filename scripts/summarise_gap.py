@@ -6,7 +6,7 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import InputError
-from avigap.files import write_provenance
+from avigap.files.netcdf import write_provenance
 from avigap.paths import check_output
 
 COLUMNS = [

@@ -7,7 +7,7 @@ import pandas as pd
 
 from avigap import cli, io
 from avigap.errors import unknown
-from avigap.files import write_provenance
+from avigap.files.netcdf import write_provenance
 from avigap.images.results import summarise
 from avigap.paths import check_output
 from avigap.tables import read_table

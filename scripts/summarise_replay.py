@@ -8,7 +8,7 @@ import pandas as pd
 from avigap import cli, io
 from avigap.convergence import BEST_RATES
 from avigap.errors import unknown
-from avigap.files import write_provenance
+from avigap.files.netcdf import write_provenance
 from avigap.paths import check_output
 from avigap.replay_files import Recorded, read_replay
 from avigap.replay_summary import mark_best_rates, table_of

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from programs import ROOT, SCRIPTS, call, environment, succeed
 
-from avigap.files import write_tree
+from avigap.files.netcdf import write_tree
 
 CONSTANT = '{"kind": "constant"}'
 NEEDED = {
@@ -372,7 +372,7 @@ def test_an_error_of_a_full_disk_holds_no_view_of_what_was_to_be_written(monkeyp
     """Python 3.12 crashes at its exit if it does."""
     buffer = bytearray(b"content")
     monkeypatch.setattr("xarray.DataTree.to_netcdf", lambda *_, **__: memoryview(buffer))
-    monkeypatch.setattr("avigap.files.replacing", lambda path: contextlib.nullcontext(Path("/dev/full")))
+    monkeypatch.setattr("avigap.files.netcdf.replacing", lambda path: contextlib.nullcontext(Path("/dev/full")))
     with pytest.raises(OSError, match="No space left") as error:
         write_tree(Path("d.nc"), "data", {})
     assert error.tb is not None

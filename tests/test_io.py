@@ -18,10 +18,11 @@ import xarray as xr
 from cases import SETTINGS
 from programs import environment
 
-from avigap import data, files, models, paths
+from avigap import data, models, paths
 from avigap.cli import named_key
 from avigap.core import simulate
 from avigap.errors import InputError
+from avigap.files import netcdf
 from avigap.settings import check_settings
 
 RNG = np.random.default_rng(7)
@@ -86,10 +87,10 @@ def test_xarray_and_arviz_read_the_groups(tmp_path):
 
 
 def test_the_commit_is_that_of_the_checkout():
-    folder = str(Path(files.__file__).parent)
+    folder = str(Path(netcdf.__file__).parent)
     head = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD"], capture_output=True, text=True)
     expected = head.stdout.strip() if head.returncode == 0 else "none"
-    assert files.provenance()["git_commit"].removesuffix("-dirty") == expected
+    assert netcdf.provenance()["git_commit"].removesuffix("-dirty") == expected
 
 
 def test_a_cut_data_set_keeps_its_first_rows():
@@ -137,7 +138,7 @@ def test_an_error_while_writing_keeps_the_old_file(tmp_path):
 def test_a_tree_that_cannot_be_written_leaves_nothing(tmp_path):
     group = xr.Dataset({"x": ("row", np.array([object()], dtype=object))})
     with pytest.raises((TypeError, ValueError)):
-        files.write_tree(tmp_path / "d.nc", "data", {"/observed_data": group})
+        netcdf.write_tree(tmp_path / "d.nc", "data", {"/observed_data": group})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from avigap import models
 from avigap.core import Joint, bind
 from avigap.errors import InputError
-from avigap.files import read_tree, reading, write_tree
+from avigap.files.netcdf import read_tree, reading, write_tree
 from avigap.paths import check_input
 from avigap.settings import check_settings
 

@@ -21,7 +21,7 @@ from avigap.core import MeanField, latent_shapes
 from avigap.data import DataSet, node_of, nodes_with, read_data, write_data
 from avigap.errors import InputError
 from avigap.families import Family, build
-from avigap.files import read_group, read_provenance, read_tree, reading, write_tree
+from avigap.files.netcdf import read_group, read_provenance, read_tree, reading, write_tree
 from avigap.optimum import Optimum
 from avigap.paths import write_text
 from avigap.result import AmortizedFit

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from avigap.data import DataSet, nodes_with
-from avigap.files import read_tree, reading, write_tree
+from avigap.files.netcdf import read_tree, reading, write_tree
 from avigap.io import FactorizedResult
 from avigap.replay import Protocol, Replay, protocol
 from avigap.settings import check_settings

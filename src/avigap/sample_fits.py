@@ -12,7 +12,7 @@ import xarray as xr
 from avigap.amortized import Amortized
 from avigap.errors import InputError
 from avigap.factorized import Factorized
-from avigap.files import read_group, read_tree, reading, write_tree
+from avigap.files.netcdf import read_group, read_tree, reading, write_tree
 from avigap.samples import Sample
 
 

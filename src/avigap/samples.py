@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from avigap.binding import bind_program
 from avigap.data import node_name
 from avigap.errors import InputError
-from avigap.files import read_tree, reading, write_tree
+from avigap.files.netcdf import read_tree, reading, write_tree
 from avigap.loading import load_program
 from avigap.nodes import Nodes
 from avigap.program import count_rows

@@ -12,7 +12,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 
 from avigap.errors import InputError
-from avigap.files import read_tree, reading, write_tree
+from avigap.files.netcdf import read_tree, reading, write_tree
 from avigap.images.idx import Images
 from avigap.images.inference import Inference, build
 from avigap.images.objective import Decoder, Params

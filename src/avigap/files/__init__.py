@@ -1,0 +1,1 @@
+"""What is on disk: netCDF trees with their provenance, and tables of the user's own."""
