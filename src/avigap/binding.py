@@ -1,17 +1,78 @@
-"""What the arguments of a program are: found by running it with and without each of them."""
+"""What the arguments of a program are: found by running it, with them and without (:mod:`avigap.roles`)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from inspect import Parameter, signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpyro.primitives import Messenger
 
 from avigap.errors import InputError
-from avigap.program import EACH, NUM_OBS, Data, Program, Where, arguments_for, indexed, run_program, shown
+from avigap.program import NUM_OBS, Data, Program, arguments_for, count_rows, run_program
+from avigap.roles import Roles, roles_of
 from avigap.settings import check_settings
-from avigap.tracing import Trace, draw, is_latent
+from avigap.shown import Where, indexed, sources
+from avigap.tracing import Trace, is_latent
+
+
+class Parameters(NamedTuple):
+    """The parameters of a program.
+
+    Attributes
+    ----------
+    names
+        Those that can be given by name.
+    required
+        Those without a default value.
+    unset
+        Those without one, or with None.
+    every
+        Whether it takes any other argument, as ``**features``.
+    numbers
+        Whole numbers that are default values.
+    bound
+        What :func:`functools.partial` gave it.
+    """
+
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    unset: tuple[str, ...]
+    every: bool
+    numbers: Mapping[str, int]
+    bound: Mapping[str, Any]
+
+
+def parameters_of(function: Callable[..., Any]) -> Parameters:
+    """Return the parameters of a program, of the function inside handlers that decorate it.
+
+    Raises
+    ------
+    InputError
+        If it has a parameter that can be given by its place alone.
+    """
+    inner = _innermost(function)
+    own = signature(inner).parameters
+    if alone := [n for n, p in own.items() if p.kind is Parameter.POSITIONAL_ONLY and p.default is Parameter.empty]:
+        raise InputError(f"the program takes {alone[0]!r} by its place alone (before a /): it must take it by name")
+    named = {n: p for n, p in own.items() if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)}
+    bound = dict(inner.keywords) if isinstance(inner, partial) else {}
+    return Parameters(
+        tuple(named),
+        tuple(n for n, p in named.items() if p.default is Parameter.empty),
+        tuple(n for n, p in named.items() if p.default is None or p.default is Parameter.empty),
+        any(p.kind is Parameter.VAR_KEYWORD for p in own.values()),
+        {n: p.default for n, p in named.items() if type(p.default) is int},
+        {name: value for name, value in bound.items() if name in named},
+    )
+
+
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function inside handlers that decorate it."""
+    while isinstance(function, Messenger) and function.fn is not None:
+        function = function.fn
+    return function
 
 
 def bind_program(
@@ -28,100 +89,148 @@ def bind_program(
     InputError
         If an argument is neither given nor found by simulation, or the program does not run.
     """
-    try:
-        return _bound(function, settings, columns, num_obs, local)
-    except InputError:
-        if num_obs is None or not columns:
-            raise
-        return _bound(function, settings, columns, None, local)  # its data may not be cut, as those of two lengths
+    parameters = parameters_of(function)
+    for name in settings:
+        if (name not in parameters.names and not parameters.every) or name == NUM_OBS:
+            raise InputError(f"the program has no setting {name!r}; its arguments are {', '.join(parameters.names)}")
+    if local:
+        settings = check_settings("the model", function, settings)
+    arrays = {name: value for name, value in parameters.bound.items() if np.ndim(value) and not isinstance(value, str)}
+    taken = {n: c for n, c in columns.items() if (n in parameters.names or parameters.every) and n not in settings}
+    given = {name: np.asarray(value) for name, value in arrays.items()} | taken
+    others = [name for name in columns if name not in taken]
+    first: InputError | None = None
+    sizes = dict.fromkeys([num_obs, None] if given else [num_obs])  # data of two lengths may not be cut
+    for own in _readings(given):
+        for size in sizes:
+            for count, fixed in _counts(parameters, settings, own, size):
+                try:
+                    return _bound(function, parameters, fixed, own, size, count, local)
+                except InputError as error:
+                    first = first or error
+    raise _unable(parameters, settings, given, others, first)
+
+
+def _readings(columns: Data) -> Iterator[Data]:
+    """Yield the columns as they are, then with whole numbers that were read as decimals as integers."""
+    yield columns
+    whole = [n for n, c in columns.items() if c.dtype.kind == "f" and np.array_equal(c, np.round(c))]
+    subsets = [[name] for name in whole] + ([whole] if len(whole) > 1 else [])
+    for names in subsets:
+        yield {n: c.astype(int) if n in names else c for n, c in columns.items()}
+
+
+def _counts(
+    parameters: Parameters, settings: Mapping[str, Any], columns: Data, size: int | None
+) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
+    """Yield which parameter may take the number of observations, with the other settings."""
+    if NUM_OBS in parameters.names:
+        yield NUM_OBS, settings
+        return
+    yield None, settings
+    rows = count_rows(columns)
+    if rows is None:
+        return
+    open_ = [n for n in parameters.numbers if n not in settings and n not in columns]
+    equal = [n for n, value in settings.items() if type(value) is int and value == rows]
+    for name in [*equal, *open_]:
+        yield name, {n: v for n, v in settings.items() if n != name}
+
+
+def _unable(
+    parameters: Parameters,
+    settings: Mapping[str, Any],
+    columns: Data,
+    others: Sequence[str],
+    error: InputError | None,
+) -> InputError:
+    """Return why a program cannot be bound: what is not given, and what its run says."""
+    lacking = [n for n in parameters.unset if n not in settings and n not in columns and n != NUM_OBS]
+    missing = [n for n in lacking if n in parameters.required] or lacking
+    if not missing or "none of the arguments" in str(error):
+        return error or InputError("the program does not run")
+    text = f"{error}; not given: {', '.join(map(repr, missing))}: columns of --data, or --settings"
+    if others:
+        text += (
+            f"; each column fills the argument of its name, and {', '.join(map(repr, others))} fill none:"
+            " a program that takes a table or an object must take its columns instead"
+        )
+    return InputError(text)
 
 
 def _bound(
     function: Callable[..., Any],
+    parameters: Parameters,
     settings: Mapping[str, Any],
     columns: Data,
     num_obs: int | None,
+    count: str | None,
     local: tuple[str, ...],
 ) -> Program:
-    parameters = signature(_innermost(function)).parameters
-    names = [n for n, p in parameters.items() if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
-    for name in settings:
-        if name not in names or name == NUM_OBS:
-            raise InputError(f"the program has no setting {name!r}; its arguments are {', '.join(names)}")
-    if local:
-        settings = check_settings("the model", function, settings)
-    columns = {name: column for name, column in columns.items() if name in names and name not in settings}
-    asks = NUM_OBS in names
-    fixed = arguments_for(settings, columns, asks, num_obs)
-    unset = [n for n in names if parameters[n].default is None or parameters[n].default is Parameter.empty]
-    open_ = [n for n in unset if n not in fixed and n != NUM_OBS]
+    fixed = arguments_for(settings, columns, count, num_obs)
+    open_ = [n for n in parameters.unset if n not in fixed and n != count]
     free = fixed | dict.fromkeys(open_)
-    try:
-        observed: dict[str, Where | None] = dict(_given_observations(function, free, list(columns)))
-        blind = free | dict.fromkeys(name for name, where in observed.items() if where == ())
-        trace, returned = run_program(function, blind, jax.random.key(0))
-    except InputError as error:
-        required = [n for n in open_ if parameters[n].default is Parameter.empty]
-        missing = ", ".join(map(repr, required or open_))
-        raise InputError(f"{error}; not given: {missing or 'nothing'}: columns of --data, or --settings") from error
-    for name in [*open_, *(name for name, where in observed.items() if where == ())]:
-        where = next(_sources(function, blind, trace, returned, name), None)
-        if where is not None or name in observed:
+    roles = Roles({}, frozenset(), frozenset())
+    if columns:
+        trace, _ = run_program(function, free, jax.random.key(0))
+        _check_plates(trace)
+        roles = roles_of(function, free, list(columns))
+    observed: dict[str, Where | None] = dict.fromkeys(roles.sites)
+    sites = dict(roles.sites)
+    blind = free | dict.fromkeys(name for name in sites if name in roles.drawn)
+    trace, returned = run_program(function, blind, jax.random.key(0))
+    for name in [*open_, *(name for name in sites if name in roles.drawn)]:
+        where, found = next(sources(function, blind, trace, returned, name), (None, ()))
+        if where is not None:
             observed[name] = where
+            sites.setdefault(name, found)
     if not columns and not observed:
         raise InputError(
             f"none of the arguments ({', '.join(open_) or 'none'}) is observed at a site that draws it when it is None:"
             " give the data with --data"
         )
-    return Program(function, settings, columns, observed, asks, local)
+    if count is None and not columns:
+        count = _growing(function, blind, parameters, settings, sites)
+    unused = tuple(n for n in columns if n not in sites and n not in roles.enters)
+    return Program(function, settings, columns, observed, count, local, sites, unused)
 
 
-def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function inside handlers that decorate it."""
-    while isinstance(function, Messenger) and function.fn is not None:
-        function = function.fn
-    return function
-
-
-def _given_observations(
-    function: Callable[..., Any], arguments: Mapping[str, Any], names: list[str]
-) -> Iterator[tuple[str, Where | None]]:
-    """Yield which of the columns are observations: () if the program draws them when they are None, else None."""
-    if not names:
-        return
-    trace, _ = run_program(function, arguments, jax.random.key(0))
-    observed = {name: site["value"] for name, site in trace.items() if site["type"] == "sample" and not is_latent(site)}
-    for name in names:
+def _growing(
+    function: Callable[..., Any],
+    blind: Mapping[str, Any],
+    parameters: Parameters,
+    settings: Mapping[str, Any],
+    sites: Mapping[str, Sequence[str]],
+) -> str | None:
+    """Return the one whole number by which the observed sites get a row more, if it is one more."""
+    before, _ = run_program(function, blind, jax.random.key(0))
+    found = []
+    for name in (n for n in parameters.numbers if n not in settings):
         try:
-            without, _ = draw(function, {**arguments, name: None}, jax.random.key(0))
-        except Exception:
-            if any(_equal(value, arguments[name]) for value in observed.values()):
-                yield name, None
-        else:
-            gone = [site for site in observed if site not in without or is_latent(without[site])]
-            if any(is_latent(without[s]) for s in gone if s in without) or any(
-                _equal(observed[s], arguments[name]) for s in gone
-            ):
-                yield name, ()
-
-
-def _sources(
-    function: Callable[..., Any], arguments: Mapping[str, Any], trace: Trace, returned: Any, name: str
-) -> Iterator[Where]:
-    """Yield where a run shows what the argument ``name`` would be: a run with it observes the values of one without."""
-    free = {site: trace[site]["value"] for site in trace if is_latent(trace[site])}
-    for where in [(), (name,), *((site,) for site in free), *((stem, EACH) for stem in indexed(free))]:
-        try:
-            value = shown(trace, returned, name, where)
-            other, _ = draw(function, {**arguments, name: value}, jax.random.key(0))
-        except Exception:
+            after, _ = run_program(function, {**blind, name: parameters.numbers[name] + 1}, jax.random.key(0))
+        except InputError:
             continue
-        bound = {site for site in other if other[site]["type"] == "sample" and not is_latent(other[site])}
-        bound -= {site for site in trace if not is_latent(trace[site])}
-        like = [_equal(other[s]["value"], value) or (s in free and _equal(other[s]["value"], free[s])) for s in bound]
-        if like and all(like):
-            yield where
+        alike = [site for own in sites.values() for site in own if site in after]
+        longer = [np.shape(after[s]["value"])[:1] > np.shape(before[s]["value"])[:1] for s in alike]
+        series = indexed(dict.fromkeys(alike))
+        more = [len(indexed(after).get(stem, [])) == len(own) + 1 for stem, own in series.items()]
+        if longer and (all(longer) or (more and all(more))):
+            found.append(name)
+    return found[0] if len(found) == 1 else None
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return np.shape(one) == np.shape(other) and bool(np.allclose(np.asarray(one), np.asarray(other), equal_nan=True))
+def _check_plates(trace: Trace) -> None:
+    """Raise if an observed value has other rows than the plate it lies in."""
+    for name, site in trace.items():
+        if site["type"] != "sample" or is_latent(site) or not np.size(site["value"]):
+            continue
+        shape, batch = np.shape(site["value"]), len(site["fn"].batch_shape)
+        events = len(site["fn"].event_shape)
+        for frame in site["cond_indep_stack"]:
+            axis = len(shape) - events + frame.dim
+            length = shape[axis] if axis >= 0 else 1
+            if batch + frame.dim >= 0 and length not in (1, frame.size):
+                raise InputError(
+                    f"the data at site {name!r} have {length} rows, but its plate {frame.name!r} has {frame.size}:"
+                    " the number that the program gives the plate must be that of the rows"
+                )

@@ -49,7 +49,7 @@ NUM_EXAMPLES = 3
 def sizes(program: Program, num_obs: int | None) -> tuple[int | None, int | None]:
     """Return the two numbers of observations at which a program is looked at; None for one that it fixes itself."""
     rows = program.num_rows
-    if rows is None and not program.asks_num_obs:
+    if rows is None and program.count_name is None:
         return None, None
     smaller = rows if num_obs is None else min(num_obs, rows or num_obs)
     if not _runs(program, smaller):
@@ -86,12 +86,13 @@ def check_condition(program: Program, num_obs: int | None = 6, local: Sequence[s
     latent = sites_at(program, smaller).latent
     if discrete := [name for name, site in latent.items() if site.discrete]:
         reason = f"discrete latents ({', '.join(discrete)}): sum them out, for instance with MixtureSameFamily"
-        return _verdict(Found("unknown", None, (), (), False, None, (), "discrete_latent", reason), None, [], None)
+        none = Found("unknown", None, (), (), False, None, (), "discrete_latent", reason)
+        return _verdict(none, program, None, [], None)
     view, more = _views(program, smaller, larger, local or program.local, seed)
     found, example = _found(view, more), None
     if found.attainable == "no":
         found, example = _here(view, found, seed)
-    return _verdict(found, view, _coupled(view), example)
+    return _verdict(found, program, view, _coupled(view), example)
 
 
 def _views(
@@ -226,17 +227,28 @@ def _coupled(view: View) -> list[dict[str, Any]]:
     return shown
 
 
-def _verdict(found: Found, view: View | None, coupled: list[dict[str, Any]], example: dict[str, Any] | None) -> Verdict:
+def _verdict(
+    found: Found,
+    program: Program,
+    view: View | None,
+    coupled: list[dict[str, Any]],
+    example: dict[str, Any] | None,
+) -> Verdict:
     probes = view.relations.valid if view else 0
+    offsets = {name: list(window_of(view, name)) for name in found.covariates} if view else {}
+    if view and not program.observed:  # what the factors need of their data are covariates
+        offsets |= {name: list(found.inputs) for name in view.observed if any(needed_rows(view, name))}
     return Verdict(
-        **{**found._asdict(), "inputs": list(found.inputs), "covariates": list(found.covariates)}
+        **{**found._asdict(), "inputs": list(found.inputs), "covariates": list(offsets)}
         | {"edges": [view.position(unit) for unit in found.edges] if view else []},
         coupled=coupled,
         twin=example,
         local=list(view.places.local) if view else [],
         shared=list(view.places.shared) if view else [],
-        observed=list(view.observed) if view else [],
-        covariate_offsets={name: list(window_of(view, name)) for name in found.covariates} if view else {},
+        observed=list(program.observed),
+        covariate_offsets=offsets,
         probes=probes,
         error_probability=(1 - RARE) ** probes,
+        sites={name: list(own) for name, own in program.sites.items()},
+        unused=list(program.unused),
     )

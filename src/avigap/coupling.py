@@ -12,9 +12,12 @@ import jax
 import numpy as np
 
 from avigap.errors import InputError
+from avigap.faults import said
+from avigap.marks import mark_of, run_marked
 from avigap.positions import Places
-from avigap.probes import Arrays, Points, Scorer, significance
-from avigap.program import Program, short
+from avigap.probes import NONZERO, Arrays, Points, Scorer, significance
+from avigap.program import Program
+from avigap.tracing import WholePlates, log_probs
 
 Block = tuple[str, int]
 """("", unit) for local latents, or (name, row) for a row of an argument; name is :data:`X` for all observations."""
@@ -31,7 +34,7 @@ class Relations(NamedTuple):
     Attributes
     ----------
     units : (U, U) of pairs of units
-    rows : for the observations and each covariate, (U, R) of units with rows
+    rows : for the observations and each single argument, (U, R) of units with rows
     at : (U, U) probe at which a pair is related most
     valid : least number of probes at which a relation could be judged
     """
@@ -42,8 +45,13 @@ class Relations(NamedTuple):
     valid: int
 
 
-def changeable(program: Program, arguments: Mapping[str, Any], places: Places, latents: Any) -> tuple[str, ...]:
-    """Return the arguments with rows whose values the log joint takes as a function: at least the observations.
+def changeable(
+    program: Program, arguments: Mapping[str, Any], places: Places, latents: Any
+) -> tuple[tuple[str, ...], Scorer]:
+    """Return the arguments with rows whose values the log joint takes as a function, and the log joint.
+
+    The observations are among them. A program may look at the values of its data, as to refuse bad ones: they are taken
+    for what they are if it has the same log joint for the rows in another order.
 
     Raises
     ------
@@ -52,19 +60,60 @@ def changeable(program: Program, arguments: Mapping[str, Any], places: Places, l
     """
     with_rows = [name for name, rows in places.row_of.items() if (rows >= 0).any()]
     observed = [name for name in with_rows if name in program.observed]
-    others = [name for name in with_rows if name not in observed]
-    score = Scorer(program, arguments).log_joint
+    others = [name for name in with_rows if name not in observed and name not in program.unused]
+    scorer = Scorer(program, arguments)
     data = {name: arguments[name] for name in observed}
     try:
-        jax.eval_shape(score, latents, data)
+        terms = jax.eval_shape(scorer.terms, latents, data)
+    except KeyError as error:  # as for missing data that are drawn
+        raise InputError(f"the latent {error} appears only with other observations") from error
     except Exception as error:  # whatever a user's program raises
-        lost = f"the latent {error} appears only with other observations"  # as for missing data that are drawn
-        what = f"the log joint is no function of the observations: {short(error)}"
-        raise InputError(lost if isinstance(error, KeyError) else what) from error
-    terms = jax.eval_shape(Scorer(program, arguments).terms, latents, data)
+        scorer = Scorer(program, arguments, checked=True)
+        if not _only_checks(program, arguments, scorer, [*observed, *others], latents):
+            raise InputError(f"the log joint is no function of the observations: {said(error)}") from error
+        terms = jax.eval_shape(scorer.terms, latents, data)
     if any(term.dtype == np.float32 for term in jax.tree.leaves(terms)):
         raise InputError("the log joint is computed in float32, where a dependence cannot be told from rounding")
-    return (*observed, *(name for name in others if _is_traceable(score, latents, {**data, name: arguments[name]})))
+    if scorer.checked:
+        return (*observed, *others), scorer
+    traceable = [n for n in others if _is_traceable(scorer.log_joint, latents, {**data, n: arguments[n]})]
+    looked_at = [n for n in others if n not in traceable and _flows(program, arguments, n, latents)]
+    if looked_at:
+        checked = Scorer(program, arguments, checked=True)
+        if _only_checks(program, arguments, checked, [*observed, *traceable, *looked_at], latents):
+            return (*observed, *(n for n in others if n in traceable or n in looked_at)), checked
+    return (*observed, *traceable), scorer
+
+
+def _flows(program: Program, arguments: Mapping[str, Any], name: str, latents: Any) -> bool:
+    """Say whether numbers of an argument flow to the log joint, rather than that it chooses, as an index does."""
+    function = WholePlates(program.function)
+    found: list[bool] = []
+
+    def visit(given: Mapping[str, Any], values: Any) -> None:
+        reference = {name: np.asarray(arguments[name])}
+        terms, _ = run_marked(lambda **own: log_probs(function, own, values), {**arguments, **given}, reference)
+        found.append(name in mark_of(terms).data)
+
+    return _is_traceable(visit, {name: arguments[name]}, latents) and found[-1]
+
+
+def _only_checks(
+    program: Program, arguments: Mapping[str, Any], scorer: Scorer, names: Sequence[str], latents: Any
+) -> bool:
+    """Say whether what a program looks at changes nothing: its log joint is the same for rows in other orders."""
+    data = {name: np.asarray(arguments[name]) for name in names}
+    rows = {len(column) for name, column in data.items() if name in program.observed}
+    for shift in (1, 2):
+        moved = {n: np.roll(c, shift, axis=0) if len(c) in rows else c for n, c in data.items()}
+        try:
+            value, size = scorer.log_joint(latents, moved)
+            again, _ = Scorer(program, {**arguments, **moved}).log_joint(latents, {})
+        except Exception:  # whatever a user's program raises
+            return False
+        if not np.abs(value - again) <= NONZERO * (1 + size):
+            return False
+    return True
 
 
 def _is_traceable(function: Any, *arguments: Any) -> bool:
@@ -76,7 +125,7 @@ def _is_traceable(function: Any, *arguments: Any) -> bool:
 
 
 def relations(
-    scorer: Scorer, places: Places, points: Points, others: Points, observed: Sequence[str], covariates: Sequence[str]
+    scorer: Scorer, places: Places, points: Points, others: Points, observed: Sequence[str], single: Sequence[str]
 ) -> Relations:
     """Return how strongly units are related with each other and with the rows of data.
 
@@ -84,9 +133,11 @@ def relations(
     ----------
     points, others
         K points each: a block is changed by taking its values from the other point.
+    observed, single
+        Arguments whose rows are changed together, and those whose rows are changed by themselves.
     """
     units = [("", unit) for unit in range(len(places.units))]
-    groups = {X: tuple(observed)} | {name: (name,) for name in covariates}
+    groups = {X: tuple(observed)} | {name: (name,) for name in single}
     rows = {g: [(g, r) for r in _rows(places, names)] for g, names in groups.items()}
     data = [block for blocks in rows.values() for block in blocks]
     pairs = [(u, v) for i, u in enumerate(units) for v in [*units[i + 1 :], *data]]
@@ -146,10 +197,9 @@ def _scores(
     for name, leaf in points.latents.items():
         here = places.unit_of.get(name, np.full(leaf.shape[1:], -1))
         latents[name] = taken(leaf, others.latents[name], here, units)
-    group_of = {name: group for group, names in groups.items() for name in names}
     data = {}
     for name, leaf in points.data.items():
-        own = [[n for group, n in change if group and group == group_of.get(name)] for change in changes]
+        own = [[n for group, n in change if name in groups.get(group, ())] for change in changes]
         data[name] = taken(leaf, others.data[name], places.row_of[name], own)
     value, size = scorer(Points(latents, data))
     return value.reshape(len(changes), -1), size.reshape(len(changes), -1)

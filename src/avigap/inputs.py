@@ -103,7 +103,7 @@ class _Columns:
             for row, value in zip(row_of.ravel(), np.ravel(np.asarray(target.arguments[name], float)), strict=True):
                 by_row.setdefault(self.rows[row], []).append(value)
             self.tables[name] = by_row
-        observed = [self.tables[name] for name in target.program.observed if name in self.tables]
+        observed = [self.tables[name] for name in target.program.data if name in self.tables]
         plates = {tuple(plate for plate, _ in position) for table in observed for position in table}
         self.plates = next(iter(plates)) if len(plates) == 1 else ()
 
@@ -111,7 +111,7 @@ class _Columns:
         """Return the rows of the observations at offsets, and those of the covariates that the verdict names."""
         parts = []
         for name in self.tables:
-            for offset in offsets if name in self.target.program.observed else self.windows.get(name, (0,)):
+            for offset in offsets if name in self.target.program.data else self.windows.get(name, (0,)):
                 label = f"{name}_(n{offset:+d})" if offset else f"{name}_n"
                 parts.append((label, self._at(name, kind, offset)))
         return parts
@@ -146,13 +146,13 @@ class _Columns:
     def _is_membership(self, name: str, kind: Kind, needs: np.ndarray) -> bool:
         """Say whether a column holds the number of the unit that a row belongs to: it says nothing else of the row."""
         values = self._matrix(name)
-        if name in self.target.program.observed or values.shape[1] != 1:
+        if name in self.target.program.data or values.shape[1] != 1:
             return False
         index = [self.target.places.units[unit][-1][1] for unit in kind.units]
         return all((values[needs[unit]] == number).all() for unit, number in zip(kind.units, index, strict=True))
 
     def _of_observations(self) -> Mapping[Position, list[float]]:
-        return next(self.tables[name] for name in self.target.program.observed if name in self.tables)
+        return next(self.tables[name] for name in self.target.program.data if name in self.tables)
 
     def _matrix(self, name: str) -> np.ndarray:
         table = self.tables[name]
@@ -165,7 +165,7 @@ def _labels(name: str, width: int) -> list[str]:
 
 def _observed_rows(target: Target) -> list[int]:
     """Return the numbers of the rows of the observations, in order."""
-    names = [name for name in target.program.observed if (target.places.row_of[name] >= 0).all()]
+    names = [name for name in target.program.data if (target.places.row_of[name] >= 0).all()]
     if not names:
         raise InputError("the observations have no rows that an inference function could see")
     return sorted(set(target.places.row_of[names[0]].ravel().tolist()))
@@ -183,7 +183,7 @@ def _needs(target: Target, verdict: Verdict) -> Bool[np.ndarray, "U R"]:
     unit_of = np.full(target.size, -1)
     for kind in target.kinds:
         unit_of[kind.elements] = kind.units
-    observed = [name for name in target.program.observed if (target.places.row_of[name] >= 0).all()]
+    observed = [name for name in target.program.data if (target.places.row_of[name] >= 0).all()]
     gradient = jax.jit(jax.vmap(jax.grad(target.log_joint), (0, 0)), compiler_options=ONCE)
 
     def related(flats: np.ndarray, data: Mapping[str, np.ndarray], base: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from avigap import models
 from avigap.errors import InputError
-from avigap.program import short
+from avigap.faults import said
 
 
 def load_program(text: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
@@ -36,7 +36,7 @@ def load_program(text: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises
-        raise InputError(f"{file} cannot be run: {short(error)}") from error
+        raise InputError(f"{file} cannot be run: {said(error)}") from error
     function = getattr(module, name, None)
     if not callable(function):
         raise InputError(f"{file} has no function {name!r}")

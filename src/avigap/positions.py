@@ -1,13 +1,15 @@
 """Which position every element of the local latents and every row of the data has: plates, or axes that grow with N."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from avigap.errors import InputError
-from avigap.program import Program, indexed
+from avigap.program import Program
+from avigap.roles import elements_of
+from avigap.shown import indexed
 from avigap.sites import Sites, SiteShape
 from avigap.tracing import draw, is_latent
 
@@ -103,10 +105,13 @@ def places_of(
     rows: dict[Position, int] = {}
     row_of = {}
     seen = _observed_values(program, arguments)
+    site_axes = {name: _site_axes(sites, larger, name, plates, main) for name in sites.observed}
     for name, value in arguments.items():
         if name in program.columns or name in program.observed or np.ndim(value):
-            axes = _row_axes(np.asarray(value), sites, larger, whole, seen, plates, main) if np.ndim(value) else []
-            row_of[name] = _number(rows, np.shape(value), axes) if axes else np.full(np.shape(value), -1)
+            linked = _linked(program, arguments, name, seen, site_axes, rows)
+            axes = _row_axes(np.asarray(value), sites, site_axes, whole, seen, plates, main) if np.ndim(value) else []
+            by_shape = _number(rows, np.shape(value), axes) if axes and linked is None else np.full(np.shape(value), -1)
+            row_of[name] = by_shape if linked is None else linked
     labels = {name: series[name][0] if name in series else name for name in local}
     shared = tuple(name for name in sites.latent if name not in local)
     return Places(tuple(local), shared, tuple(units), unit_of, labels, tuple(rows), row_of, main.name)
@@ -155,12 +160,19 @@ def _local(
     found = [name for name, site in latent.items() if of_data & {frame[0] for frame in site.plates} or name in series]
     if larger:
         found = [n for n, site in latent.items() if n in found or _grown_axes(site, larger.latent.get(n))]
-    if not found:
+    if not found and not larger:
         found = [n for n, site in latent.items() if not site.plates and main.size in site.shape]
     found = found or [name for name, site in latent.items() if site.plates]
     if not found:
-        raise InputError(f"no local latents found among {', '.join(latent) or 'no latents'}: name them with --local")
+        raise nothing_to_amortize(latent)
     return found
+
+
+def nothing_to_amortize(latent: Iterable[str]) -> InputError:
+    """Return the error for a program none of whose latents belongs to some of the rows."""
+    names = ", ".join(latent)
+    own = f"{names} {'are' if ',' in names else 'is'} shared by all rows" if names else "the program has no latent"
+    return InputError(f"no latent has a row of its own: {own}, so there is nothing to amortize; --local would name one")
 
 
 def _grown_axes(site: SiteShape, larger: SiteShape | None) -> list[int]:
@@ -202,10 +214,46 @@ def _observed_values(program: Program, arguments: Mapping[str, Any]) -> dict[str
     return {name: np.asarray(site["value"]) for name, site in observed.items() if site["value"] is not None}
 
 
+def _linked(
+    program: Program,
+    arguments: Mapping[str, Any],
+    name: str,
+    seen: Mapping[str, np.ndarray],
+    axes: Mapping[str, list[tuple[str, int, int]]],
+    rows: dict[Position, int],
+) -> np.ndarray | None:
+    """Return the row of every element of an observed argument, by the elements of sites that are made of it.
+
+    None if a site observes the argument as it is, or elements of it are not to be told apart at its sites.
+    """
+    value, own = np.asarray(arguments[name]), [site for site in program.sites.get(name, ()) if site in seen]
+    if not value.ndim or not own or not all(axes.get(site) for site in own):
+        return None
+    if any(np.array_equal(seen[site], value) for site in own):
+        return None
+    elements = elements_of(program.function, arguments, name, own)
+    if elements is None or len(np.unique(np.concatenate([e.ravel() for e in elements.values()]))) < value.size:
+        return None
+    found = np.empty(value.size, int)
+    for site, places in elements.items():
+        found[places.ravel()] = _number(rows, places.shape, axes[site]).ravel()
+    return found.reshape(value.shape)
+
+
+def _site_axes(
+    sites: Sites, larger: Sites | None, name: str, plates: set[str], main: Main
+) -> list[tuple[str, int, int]]:
+    """Return (plate, axis, shift) of the axes of an observed site that give its rows."""
+    site = sites.observed[name]
+    of_data = {frame[0] for frame in site.plates}
+    axes = _axes(site, larger.observed.get(name) if larger else None, of_data, main)
+    return [axis for axis in axes if axis[0] in plates] or axes
+
+
 def _row_axes(
     value: np.ndarray,
     sites: Sites,
-    larger: Sites | None,
+    site_axes: Mapping[str, list[tuple[str, int, int]]],
     whole: Sites,
     seen: Mapping[str, np.ndarray],
     plates: set[str],
@@ -213,11 +261,8 @@ def _row_axes(
 ) -> list[tuple[str, int, int]]:
     """Return (plate, axis, shift) of the axes of an argument that give its rows; none if it has no rows."""
     for name, site in sites.observed.items():
-        if site.shape == value.shape:
-            of_data = {frame[0] for frame in site.plates}
-            axes = _axes(site, larger.observed.get(name) if larger else None, of_data, main)
-            if axes:
-                return [axis for axis in axes if axis[0] in plates] or axes
+        if site.shape == value.shape and site_axes[name]:
+            return site_axes[name]
     if main.size <= len(value) < 2 * main.size:
         lead = len(value) - main.size
         shifts = [s for s in range(lead + 1) for v in seen.values() if np.array_equal(v, value[s : s + main.size])]

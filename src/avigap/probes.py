@@ -18,6 +18,7 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from avigap.adam import ONCE
+from avigap.marks import plain, run_marked
 from avigap.program import Program, run_program
 from avigap.tracing import WholePlates, is_latent, log_probs
 
@@ -99,19 +100,29 @@ class Scorer:
     ----------
     arguments
         All of the program, with the observations; points hold all latents, and the arguments that they change.
+    checked
+        Whether the program looks at values of its data, as to refuse bad ones: it then sees those of ``arguments``.
     """
 
-    def __init__(self, program: Program, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, program: Program, arguments: Mapping[str, Any], checked: bool = False) -> None:
         function = WholePlates(program.function)
 
         def terms_of(latents: Any, data: Any) -> list[jax.Array]:
-            return log_probs(function, {**arguments, **data}, latents)
+            if not checked:
+                return log_probs(function, {**arguments, **data}, latents)
+
+            def marked(**own: Any) -> list[jax.Array]:
+                return log_probs(function, own, latents)
+
+            reference = {name: np.asarray(arguments[name]) for name in data}
+            found: list[jax.Array] = plain(run_marked(marked, {**arguments, **data}, reference)[0])
+            return found
 
         def score(latents: Any, data: Any) -> tuple[jax.Array, jax.Array]:
             terms = terms_of(latents, data)
             return sum(map(jnp.sum, terms), jnp.zeros(())), sum((jnp.abs(t).sum() for t in terms), jnp.zeros(()))
 
-        self.terms, self.log_joint = terms_of, score
+        self.terms, self.log_joint, self.checked = terms_of, score, checked
         self.compiled = jax.jit(jax.vmap(score), compiler_options=ONCE)
 
     def __call__(self, points: Points) -> tuple[np.ndarray, np.ndarray]:

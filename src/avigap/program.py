@@ -5,23 +5,19 @@ else is asked of it: which argument is observed, and where a run shows a simulat
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from avigap.errors import InputError
+from avigap.faults import said
+from avigap.shown import Where, shown
 from avigap.tracing import Trace, draw
 
 Data = Mapping[str, np.ndarray]
 """Columns by name: of the observations or of the covariates."""
-
-Where = tuple[str, ...]
-"""Where a run shows a simulated argument: the name of its site; stem and :data:`EACH` of a series of sites that differ
-in a number at the end; or () for what the program returns."""
-
-EACH = "#"
 
 NUM_OBS = "num_obs"
 
@@ -40,18 +36,30 @@ class Program(NamedTuple):
         Data given, whole.
     observed
         Arguments that are observations, and where a run without them shows a simulated value; None if it cannot run.
-    asks_num_obs
-        Whether it has a parameter ``num_obs``.
+    count_name
+        The parameter that takes the number of observations, as ``num_obs``; None if there is none.
     local
         Local latents, where the model names them.
+    sites
+        For each argument that is observed, the sites that condition on it.
+    unused
+        Columns whose values enter neither an observed site nor the density of any.
     """
 
     function: Callable[..., Any]
     settings: Mapping[str, Any]
     columns: Data
     observed: Mapping[str, Where | None]
-    asks_num_obs: bool
+    count_name: str | None
     local: tuple[str, ...] = ()
+    sites: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    unused: tuple[str, ...] = ()
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Names of the arguments that x_n stands for: the observations, or the data of factors if there are none."""
+        factored = (n for n, c in self.columns.items() if np.ndim(c) and n not in self.unused)
+        return tuple(self.observed) or tuple(factored)
 
     @property
     def num_rows(self) -> int | None:
@@ -73,7 +81,7 @@ class Program(NamedTuple):
         return {name: rows[name] for name in self.observed if name in rows}
 
     def _first(self, num_obs: int | None) -> dict[str, Any]:
-        return arguments_for(self.settings, self.columns, self.asks_num_obs, num_obs)
+        return arguments_for(self.settings, self.columns, self.count_name, num_obs)
 
     def simulate(self, arguments: Mapping[str, Any], key: PRNGKeyArray) -> tuple[Trace, dict[str, Any]]:
         """Draw all that is not given; return the trace and the observations.
@@ -87,16 +95,16 @@ class Program(NamedTuple):
         found = {name: where for name, where in self.observed.items() if where is not None}
         if len(found) < len(self.observed):
             raise InputError("the program cannot simulate its observations")
-        return trace, {name: shown(trace, returned, name, where) for name, where in found.items()}
+        return trace, {name: shown(trace, returned, where) for name, where in found.items()}
 
 
-def arguments_for(settings: Mapping[str, Any], columns: Data, asks: bool, num_obs: int | None) -> dict[str, Any]:
-    """Return settings, the first rows of every column, and ``num_obs`` if it is asked for."""
+def arguments_for(settings: Mapping[str, Any], columns: Data, count: str | None, num_obs: int | None) -> dict[str, Any]:
+    """Return settings, the first rows of every column, and their number as the argument ``count``, if there is one."""
     rows, first = count_rows(columns), dict(columns)
     if rows is not None and num_obs is not None and num_obs < rows:
         first = {n: c[: num_obs + len(c) - rows] if np.ndim(c) and len(c) >= rows else c for n, c in columns.items()}
         rows = num_obs
-    number = {NUM_OBS: num_obs if rows is None else rows} if asks else {}
+    number = {count: num_obs if rows is None else rows} if count else {}
     return {**settings, **first, **number}
 
 
@@ -112,36 +120,9 @@ def run_program(function: Callable[..., Any], arguments: Mapping[str, Any], key:
     Raises
     ------
     InputError
-        If it raises anything.
+        If it raises anything; the message names the line of the program, and the cause.
     """
     try:
         return draw(function, arguments, key)
     except Exception as error:  # whatever a user's program raises
-        raise InputError(f"the program does not run: {short(error)}") from error
-
-
-def short(error: Exception) -> str:
-    """Return the kind of an error and the first line of its message."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
-
-
-def shown(trace: Trace, returned: Any, name: str, where: Where) -> Any:
-    """Return the value of an argument that a run shows; raises whatever indexing raises if there is none."""
-    if where == ():
-        found = returned[name] if isinstance(returned, Mapping) else getattr(returned, name, returned)
-        if not hasattr(found, "shape") or not found.shape:
-            raise TypeError("not an array")
-        return found
-    if where[1:] == (EACH,):
-        return jax.numpy.stack([trace[site]["value"] for site in indexed(trace)[where[0]]])
-    return trace[where[0]]["value"]
-
-
-def indexed(names: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return the sites of which there are several that differ in a number at the end, in the order of the numbers."""
-    series: dict[str, dict[int, str]] = {}
-    for name in names:
-        stem = name.rstrip("0123456789")
-        if stem != name:
-            series.setdefault(stem, {})[int(name[len(stem) :])] = name
-    return {stem: [sites[n] for n in sorted(sites)] for stem, sites in series.items() if len(sites) > 2}
+        raise InputError(f"the program does not run: {said(error)}") from error

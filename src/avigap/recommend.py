@@ -95,9 +95,9 @@ def _advice(cost: float, row: Any, since: int | None) -> str:
 
 
 def _graph(verdict: Verdict) -> str:
-    own = " and ".join(f"{name}_n" for name in verdict.observed)
+    own = " and ".join(f"{name}_n" for name in verdict.observed or verdict.covariates)
     if verdict.attainable == "yes":
-        covariates = ", with the n-th row of the covariates," if verdict.covariates else ""
+        covariates = ", with the n-th row of the covariates," if verdict.covariates and verdict.observed else ""
         return f"a function of {own}{covariates} can reach F-VI's optimum"
     if verdict.attainable == "wider_input":
         return f"{own} is not enough, but a function of more can reach F-VI's optimum"

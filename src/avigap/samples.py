@@ -104,7 +104,7 @@ def draw(model: str, settings: Mapping[str, Any], num_obs: int, key: PRNGKeyArra
     """
     function, local = load_program(model)
     program = bind_program(function, settings, {}, num_obs, local)
-    if not program.asks_num_obs:
+    if program.count_name is None:
         raise InputError(f"{model} takes no num_obs, and so always draws as many: give data as a file")
     _, data = program.simulate(program.arguments(num_obs), key)
     return Sample(model, dict(settings), {name: np.asarray(value) for name, value in data.items()}, seed)

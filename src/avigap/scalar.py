@@ -9,7 +9,6 @@ from jaxtyping import Array
 
 from avigap.core import Joint
 from avigap.elbo import MAX_SHARED
-from avigap.program import NUM_OBS
 from avigap.target import Target
 
 
@@ -29,17 +28,22 @@ def as_joint(target: Target) -> tuple[Joint, Array] | None:
     if not rows or any(value.shape != (target.num_units,) for value in rows.values()):
         return None
     x = jnp.stack([jnp.asarray(value, float) for value in rows.values()], axis=1)
-    fixed = {name: value for name, value in target.arguments.items() if name not in rows and name != NUM_OBS}
-    asks = target.program.asks_num_obs
-    program = _of_rows(target.function, fixed, {name: value.dtype for name, value in rows.items()}, asks)
+    fixed = {
+        name: value
+        for name, value in target.arguments.items()
+        if name not in rows and name != target.program.count_name
+    }
+    program = _of_rows(
+        target.function, fixed, {name: value.dtype for name, value in rows.items()}, target.program.count_name
+    )
     return Joint(program, (), tuple(shared), local, row_shape=(len(rows),)), x
 
 
 def _of_rows(
-    function: Callable[..., Any], fixed: dict[str, Any], columns: dict[str, np.dtype], asks: bool
+    function: Callable[..., Any], fixed: dict[str, Any], columns: dict[str, np.dtype], count: str | None
 ) -> Callable[..., Any]:
     def program(x: Array, *, num_obs: int) -> Any:
         own = {name: x[:, index].astype(dtype) for index, (name, dtype) in enumerate(columns.items())}
-        return function(**fixed, **own, **({NUM_OBS: num_obs} if asks else {}))
+        return function(**fixed, **own, **({count: num_obs} if count else {}))
 
     return program

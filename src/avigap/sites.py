@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from numpyro.distributions import biject_to
 
+from avigap.errors import InputError
 from avigap.program import Program, run_program
 from avigap.tracing import Site, is_latent
 
@@ -26,7 +28,8 @@ class Sites(NamedTuple):
 
 
 def sites_of(program: Program, arguments: Mapping[str, Any]) -> Sites:
-    """Return the sites of a program that is given all of its arguments; runs nothing but shapes."""
+    """Return the sites of a program that is given all of its arguments; runs shapes alone, if it can be traced."""
+    arguments = {name: _known(value) for name, value in arguments.items()}
     latent: dict[str, SiteShape] = {}
     observed: dict[str, SiteShape] = {}
 
@@ -35,8 +38,16 @@ def sites_of(program: Program, arguments: Mapping[str, Any]) -> Sites:
             if site["type"] == "sample":
                 (latent if is_latent(site) else observed)[name] = _shape(site)
 
-    jax.eval_shape(visit)
+    try:
+        jax.eval_shape(visit)
+    except InputError:  # it may compute with the values that it draws
+        visit()
     return Sites(latent, observed)
+
+
+def _known(value: Any) -> Any:
+    """Return an array as one of NumPy, whose values a program may look at while it is traced."""
+    return np.asarray(value) if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer) else value
 
 
 def _shape(site: Site) -> SiteShape:

@@ -1,14 +1,16 @@
 """What was found about a program, as values and in words."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from avigap.errors import InputError
 from avigap.names import rows_named
 from avigap.paths import check_input
-from avigap.program import indexed
 from avigap.rules import Attainable
+from avigap.shown import indexed
 
 RARE = 0.05
 """Share of the probes at which a dependence shows, for which the probability to miss it is stated."""
@@ -51,9 +53,13 @@ class Verdict(NamedTuple):
     local, shared
         Names of the latent sites.
     observed
-        Names of the observations, whose rows are x_n.
+        Names of the observations, whose rows are x_n; empty if the data enter by factors alone, and are covariates.
     probes, error_probability
         Number of random points, and the probability that a dependence which shows at 5 % of such points was missed.
+    sites
+        For each of the observations, the sites that condition on it.
+    unused
+        Arguments that are given and change nothing: no site observes them, and they enter no density.
     """
 
     attainable: Attainable
@@ -73,6 +79,8 @@ class Verdict(NamedTuple):
     observed: list[str]
     probes: int
     error_probability: float
+    sites: Mapping[str, list[str]] = MappingProxyType({})
+    unused: Sequence[str] = ()
 
     @property
     def local_names(self) -> list[str]:

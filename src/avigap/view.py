@@ -8,7 +8,7 @@ import numpy as np
 
 from avigap.coupling import Relations, X, changeable, related_to_change, relations
 from avigap.errors import InputError
-from avigap.positions import Places, places_of
+from avigap.positions import Places, nothing_to_amortize, places_of
 from avigap.probes import NONZERO, Arrays, Points, Scorer, draw_points
 from avigap.program import Program
 from avigap.sites import Sites, sites_of
@@ -20,7 +20,7 @@ class View(NamedTuple):
     Attributes
     ----------
     arguments : all of them, with one draw of the observations
-    observed, covariates : arguments that points change
+    observed, covariates : arguments that points change; data of factors stand for observations if there are none
     fixed : covariates that they cannot change, on which some factor depends
     points, others : K points each
     """
@@ -65,17 +65,19 @@ def look(
     whole = sites_at(program, program.num_rows) if program.columns else sites
     places = places_of(program, arguments, sites, bigger, whole, local)
     view = _view(program, arguments, places, both, number, seed)
-    if not local and (fewer := _with_own_rows(view, sites)):
-        places = places_of(program, arguments, sites, bigger, whole, fewer)
-        view = _view(program, arguments, places, both, number, seed)
+    if not local:
+        own = _with_own_rows(view, sites, whole)
+        if own != list(places.local):
+            places = places_of(program, arguments, sites, bigger, whole, own)
+            view = _view(program, arguments, places, both, number, seed)
     return view
 
 
 def _view(program: Program, arguments: Mapping[str, Any], places: Places, both: Points, number: int, seed: int) -> View:
     names_of_sites = (*places.local, *places.shared)
     latents = {name: leaf[0] for name, leaf in both.latents.items() if name in names_of_sites}
-    names = changeable(program, arguments, places, latents)
-    observed = tuple(name for name in names if name in program.observed) or names
+    names, scorer = changeable(program, arguments, places, latents)
+    observed = tuple(name for name in names if name in program.data)
     covariates = tuple(name for name in names if name not in observed)
     both = both._replace(latents={name: both.latents[name] for name in latents})
     rng = np.random.default_rng(seed)
@@ -90,8 +92,8 @@ def _view(program: Program, arguments: Mapping[str, Any], places: Places, both: 
             rows[name] = np.stack(shuffled)
     both = both._replace(data={**both.data, **rows})
     points, others = both.take(np.arange(number)), both.take(np.arange(number, 2 * number))
-    scorer = Scorer(program, arguments)
-    found = relations(scorer, places, points, others, observed, covariates)
+    single = covariates if program.observed else (*covariates, *observed)
+    found = relations(scorer, places, points, others, observed, single)
     fixed = _fixed(program, arguments, places, scorer, points, others, (*observed, *covariates))
     return View(arguments, places, scorer, observed, covariates, fixed, points, others, found)
 
@@ -108,7 +110,7 @@ def _fixed(
     """Return the covariates that points cannot change, on whose values some factor depends."""
     found = []
     for name, column in program.columns.items():
-        if name in changed or name in program.observed or not np.ndim(column):
+        if name in changed or name in program.observed or name in program.unused or not np.ndim(column):
             continue
         column = np.asarray(arguments[name])
         other = Scorer(program, {**arguments, name: np.roll(column, len(column) // 2)})
@@ -117,18 +119,27 @@ def _fixed(
     return tuple(found)
 
 
-def _with_own_rows(view: View, sites: Sites) -> list[str]:
-    """Return the local latents that do not depend on all rows, if some do: those are shared by all.
+def _with_own_rows(view: View, sites: Sites, whole: Sites) -> list[str]:
+    """Return the local latents that have rows of their own: one that depends on all rows is shared by all.
 
-    Where no latent lies in a plate of the observations, every latent in a plate was taken for local.
+    Where no latent lies in a plate of the observations, every latent in a plate was taken for local. A plate that has
+    more members in the whole data is one of groups, though all of the first rows may lie in one of them.
+
+    Raises
+    ------
+    InputError
+        If none has.
     """
     places, rows = view.places, view.relations.rows[X] > NONZERO
     of_data = {frame[0] for site in sites.observed.values() for frame in site.plates}
-    if any(of_data & {frame[0] for frame in sites.latent[name].plates} for name in places.local):
-        return []
-    whole = {name: bool(rows[np.unique(places.unit_of[name])].all()) for name in places.local}
-    some = [name for name in places.local if not whole[name] and sites.latent[name].plates]
-    return some if len(some) < len(places.local) else []
+    plates = {name: {frame[0] for frame in sites.latent[name].plates} for name in places.local}
+    if any(of_data & own for own in plates.values()) or not all(plates.values()) or not rows.size:
+        return list(places.local)
+    grows = {n for n in places.local if sites.latent[n].plates != whole.latent.get(n, sites.latent[n]).plates}
+    some = [name for name in places.local if name in grows or not rows[np.unique(places.unit_of[name])].all()]
+    if not some:
+        raise nothing_to_amortize(sites.latent)
+    return some
 
 
 def sites_at(program: Program, num_obs: int | None) -> Sites:

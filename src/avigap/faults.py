@@ -1,0 +1,48 @@
+"""What went wrong in a user's program, as the cause and the line."""
+
+import linecache
+import sysconfig
+from pathlib import Path
+from traceback import extract_tb
+
+import jax
+
+MAX_LINE = 70
+"""Characters of a line of the program that are shown."""
+
+OUTSIDE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
+def short(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}"
+
+
+def said(error: BaseException) -> str:
+    """Return what an error of a program says, and the line of the program that raised it."""
+    cause = short(error)
+    if isinstance(error, OUTSIDE):
+        cause = (
+            "it asks for the value of what it draws, or of data that vary, outside of JAX"
+            f" ({type(error).__name__}): use jax.numpy there, and jnp.where for a choice"
+        )
+    line = line_of(error)
+    return f"{cause}, {line}" if line else cause
+
+
+def line_of(error: BaseException) -> str | None:
+    """Return the last line of the user's own files that an error passed through, in words; None if there is none."""
+    packages = [Path(__file__).parent, *map(Path, {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})]
+    found = None
+    for frame in extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if frame.lineno and file.is_file() and not any(file.is_relative_to(package) for package in packages):
+            text = linecache.getline(frame.filename, frame.lineno).strip()
+            shown = text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} .."
+            found = f"in line {frame.lineno} of {file.name}: {shown}"
+    return found
