@@ -1,24 +1,28 @@
 """Say whether amortization can reach the optimum of factorized VI in a NumPyro program, and from which inputs."""
 
-import json
 from pathlib import Path
 
 import jax
+import numpy as np
 
 from avigap import cli
-from avigap.binding import bind_program
+from avigap.binding import bind_program, parameters_of
 from avigap.condition import check_condition
+from avigap.files.table import Reading
+from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
 from avigap.paths import check_output, write_text
-from avigap.tables import read_columns
-from avigap.verdict import answer
+from avigap.program import Program
+from avigap.verdict import document
+from avigap.words import Question, answer
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", required=True, help="a model of this package, or path/to/file.py:program")
     parser.add_argument("--settings", type=cli.json_object, default={}, help="other arguments of it, a JSON object")
-    parser.add_argument("--data", type=Path, help="CSV or netCDF with observations and covariates as named columns")
+    parser.add_argument("--data", type=Path, help="file with observations and covariates as named columns")
+    add_options(parser)
     parser.add_argument(
         "--local", nargs="+", default=[], help="local latents; else those in a plate of the observations"
     )
@@ -29,13 +33,24 @@ def main() -> None:
     jax.config.update(
         "jax_disable_most_optimizations", True
     )  # everything runs a few times: compiling is what takes time
-    check_output(args.output, [args.data] if args.data else [])
+    options = options_of(args)
+    check_output(args.output, [path for path in (args.data, options.codes) if path])
     function, local = load_program(args.model)
-    columns = read_columns(args.data) if args.data else {}
+    columns, reading = read_data(args.data, wanted_by(function, args.settings), options) if args.data else ({}, None)
     program = bind_program(function, args.settings, columns, args.num_obs, local)
+    reading = _with_types(program, columns, reading) if reading else None
     verdict = check_condition(program, args.num_obs, args.local, args.seed)
-    write_text(args.output, json.dumps(verdict._asdict(), indent=2) + "\n")
-    print(answer(verdict))
+    write_text(args.output, document(verdict, reading._asdict() if reading else None))
+    given = {*program.columns, *program.settings, *program.observed, program.count_name}
+    without = tuple(name for name in parameters_of(function).unset if name not in given)
+    question = Question(args.model, args.settings, cli.words_of(parser, args, "data", *options._fields), without)
+    print(answer(verdict, question, reading))
+
+
+def _with_types(program: Program, columns: dict[str, np.ndarray], reading: Reading) -> Reading:
+    """Note which columns of decimals the program takes as whole numbers."""
+    whole = [name for name, column in columns.items() if program.columns[name].dtype != column.dtype]
+    return reading._replace(notes=[*reading.notes, *(f"{name} taken as whole numbers" for name in whole)])
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from avigap import cli
 from avigap.errors import InputError
+from avigap.files.table import describe
+from avigap.given import add_options, options_of, read_data, wanted_by
+from avigap.loading import load_program
 from avigap.paths import check_output
 from avigap.samples import Sample, draw, part_of, write_samples
-from avigap.tables import read_columns
 from avigap.verdict import read_verdict
 
 
@@ -14,8 +16,11 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--model", required=True, help="path/to/file.py:program")
     parser.add_argument("--settings", type=cli.json_object, default={}, help="other arguments of it, a JSON object")
-    parser.add_argument("--data", type=Path, help="CSV or netCDF file with named columns; without it, data are drawn")
-    parser.add_argument("--verdict", type=Path, required=True, help="file written by check_condition.py")
+    parser.add_argument("--data", type=Path, help="file with named columns; without it, data are drawn")
+    add_options(parser)
+    parser.add_argument(
+        "--verdict", type=Path, required=True, help="file written by check_condition.py, whose codes count"
+    )
     parser.add_argument("--num-obs", type=cli.whole(2), nargs="+", help="numbers of rows; all if absent")
     parser.add_argument("--seed", type=cli.whole(0), nargs="+", default=[0], help="one data set each per --num-obs")
     parser.add_argument("--output", type=Path, required=True, help="netCDF file to write")
@@ -24,10 +29,16 @@ def main() -> None:
     cli.check_distinct("--seed", args.seed)
     inputs = [args.verdict, *([args.data] if args.data else [])]
     check_output(args.output, inputs)
-    verdict, samples = read_verdict(args.verdict), []
+    verdict, samples, whole = read_verdict(args.verdict), [], None
     if args.data is None and not args.num_obs:
         raise InputError("either --data or --num-obs is needed")
-    whole = Sample(args.model, args.settings, read_columns(args.data)) if args.data else None
+    if args.data:
+        options = options_of(args)
+        options = options if options.codes else options._replace(codes=args.verdict)
+        wanted = wanted_by(load_program(args.model)[0], args.settings)
+        columns, reading = read_data(args.data, wanted, options)
+        print("\n".join(describe(reading)))
+        whole = Sample(args.model, args.settings, columns)
     for num_obs in args.num_obs or [whole.num_obs if whole else 0]:
         for seed in args.seed:
             key = cli.named_key(seed, "rows", str(num_obs))

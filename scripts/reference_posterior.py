@@ -1,6 +1,7 @@
 """Draw from the posterior of a NumPyro program by NUTS; write means and standard deviations of all latents."""
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pandas as pd
 
 from avigap import cli
 from avigap.binding import bind_program
+from avigap.files.table import describe
+from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
 from avigap.paths import check_output, write_text
 from avigap.reference import COLUMNS, Effort, reference_posterior
-from avigap.tables import read_columns
 
 
 def main() -> None:
@@ -19,8 +21,9 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a model of this package, or path/to/file.py:program")
     parser.add_argument("--settings", type=cli.json_object, default={}, help="other arguments of it, a JSON object")
     parser.add_argument(
-        "--data", type=Path, required=True, help="CSV or netCDF with observations and covariates as named columns"
+        "--data", type=Path, required=True, help="file with observations and covariates as named columns"
     )
+    add_options(parser)
     parser.add_argument("--num-obs", type=cli.whole(1), help="first rows of the data to use; else all")
     parser.add_argument("--warmup", type=cli.whole(1), default=1000, help="steps of each chain that adapt it")
     parser.add_argument("--draws", type=cli.whole(4), default=1000, help="draws of each chain")
@@ -33,7 +36,9 @@ def main() -> None:
     args = parser.parse_args()
     check_output(args.output, [args.data])
     function, local = load_program(args.model)
-    program = bind_program(function, args.settings, read_columns(args.data), args.num_obs, local)
+    columns, reading = read_data(args.data, wanted_by(function, args.settings), options_of(args))
+    print("\n".join(describe(reading)), file=sys.stderr)
+    program = bind_program(function, args.settings, columns, args.num_obs, local)
     start = time.monotonic()
     effort = Effort(args.warmup, args.draws, args.chains, args.target_accept, tuple(args.decentred), args.radius)
     reference = reference_posterior(program, args.num_obs, effort, args.seed)

@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 from programs import ROOT, SCRIPTS, call, environment, succeed
 
+from avigap.data import import_data
 from avigap.files.netcdf import write_tree
 
 CONSTANT = '{"kind": "constant"}'
@@ -154,7 +155,8 @@ TABLES = {
     "wrong_column": ("y,z\n1,2\n", "one column 'x'", "'y', 'z'"),
     "no_header": ("0.5\n1.0\n", "one column 'x'", "'0.5'"),
     "two_columns_x": ("x,x\n1,2\n", "one column 'x'"),
-    "semicolons": ("x;y\n1;2\n", "one column 'x'", "'x;y'"),
+    "near_name": ("X,y\n1,2\n", "one column 'x'", "'X', 'y'"),
+    "short_row_between_semicolons": ("x;y\n1;2\n3\n", "line 3 has 1 fields where the first line has 2"),
     "short_row": ("x,y\n1,2\n3\n", "line 3 has 1 fields where the first line has 2"),
     "long_row": ("x\n1\n2,3\n", "line 3 has 2 fields where the first line has 1"),
     "long_first_row": ("x\n1,2\n3\n", "line 2 has 2 fields"),
@@ -165,6 +167,10 @@ TABLES = {
     "infinite": ("x\n1e999\n", "line 2", "'1e999'", "not a finite number"),
     "too_large": ("x\n1\n-2e15\n", "line 3", "'-2e15'", "not a finite number of size 1e+15 at most"),
     "text": ("x\n1\n2\nthree\n", "line 4", "'three'", "not a finite number"),
+    "truth_values": ("x\nTRUE\nFALSE\n", "line 2", "'TRUE'", "not a finite number"),
+    "categories": ("x\nb\na\n", "line 2", "'b'", "not a finite number"),
+    "dates": ("x\n2024-03-01\n2024-03-02\n", "line 2", "'2024-03-01'", "not a finite number", "a date"),
+    "thousands": ('x\n"1,500"\n', "line 2", "'1,500'", "not a finite number", "thousands mark"),
     "underscore": ("x\n1_000\n", "'1_000'", "not a finite number"),
     "comma": ('x\n"1,5"\n', "'1,5'", "not a finite number"),
     "open_quote": ('x\n"1\n', "not a CSV text file"),
@@ -176,6 +182,22 @@ def test_bad_csv(folder, name):
     text, *fragments = TABLES[name]
     (folder / f"{name}.csv").write_text(text)
     refuse(folder, "import_data", {"--input": f"{name}.csv"}, f"{name}.csv", *fragments)
+
+
+@pytest.mark.parametrize(
+    ("content", "x"),
+    [
+        (b"x;y\n0,5;a\n-1,25;b\n2;\n", [0.5, -1.25, 2]),
+        (b"\xef\xbb\xbfy\tx\r\n?\t0.5\r\nNA\t-1e3\r\n", [0.5, -1000]),
+        ("x,größe\n0.5,1\n".encode("cp1252"), [0.5]),
+        (b'"x"\n"1" 0.5\n"2" 7\n', [0.5, 7]),
+    ],
+)
+def test_text_files_of_other_programs(tmp_path, content, x):
+    (tmp_path / "x.txt").write_bytes(content)
+    np.testing.assert_array_equal(
+        import_data(tmp_path / "x.txt", "linear", {}).x, np.array(x, dtype=float), strict=True
+    )
 
 
 def test_csv_that_is_not_text(folder):
@@ -198,6 +220,12 @@ ARRAYS = {
     "matrix": ({"x": (("row", "column"), np.ones((3, 2)))}, "must be a vector of numbers, got float64 of shape (3, 2)"),
     "scalar": ({"x": ((), 1.0)}, "must be a vector of numbers"),
     "words": ({"x": ("row", np.array(["a", "b"]))}, "must be a vector of numbers"),
+    "dates": (
+        {"x": ("row", np.array(["2024-03-01"], dtype="datetime64[ns]"))},
+        "must be a vector of numbers, got datetime",
+    ),
+    "infinite": ({"x": ("row", np.array([1.0, np.inf]))}, "entry 1 of variable 'x' is inf, not a finite number"),
+    "truth_values": ({"x": ("row", np.array([True]))}, "must be a vector of numbers, got bool"),
     "hole": ({"x": ("row", np.array([1.0, np.nan, 2.0]))}, "entry 1 of variable 'x' is nan, not a finite number"),
     "too_large": (
         {"x": ("row", np.array([1, 2 * 10**15]))},

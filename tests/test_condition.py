@@ -4,16 +4,21 @@ import json
 from functools import cache
 
 import graphs
+import jsonschema
 import numpy as np
 import pytest
+import yaml
 from programs import ROOT, call, start
+from renamed import other, renamed
 
 from avigap.binding import bind_program
 from avigap.condition import check_condition
 from avigap.errors import InputError
 from avigap.loading import load_program
-from avigap.verdict import answer
+from avigap.verdict import document
+from avigap.words import answer
 
+VERDICT_SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/verdict.schema.yaml").read_text())
 T = np.array([0.3, -1.2, 0.8, 2.1, -0.4, 1.0, 0.2, -0.7, 1.4, -2.0, 0.6, 0.1])
 TOTAL = np.array([5, 9, 3, 7, 4, 8, 6, 5, 3, 9, 7, 4])
 DATA = {
@@ -48,7 +53,7 @@ EXPECTED = {
     "simplices": YES,
     "bounded_by_theta": YES,
     "schools": YES | {"covariates": ["sigma"], "shared": ["mu", "tau"]},
-    "effects": YES | {"covariates": ["t"]},
+    "effects": YES | {"covariates": ["t"], "unused": ["w"]},
     "intercepts": {
         "covariates": ["t", "group"],
         "attainable": "wider_input",
@@ -80,7 +85,7 @@ EXPECTED = {
     "dead_zone": {"attainable": "no", "rule": "coupling"},
     "ordered": NO | {"attainable_here": None},
     "steps": NO | {"attainable_here": None},
-    "data_by_factor": YES,
+    "data_by_factor": YES | {"observed": [], "covariates": ["x"], "covariate_offsets": {"x": [0]}},
     "numbered": YES | {"covariates": ["t"], "local": ["z"]},
     "in_a_row": YES,
     "weekly": NO | {"attainable_here": False},
@@ -107,6 +112,9 @@ EXPECTED = {
 }
 
 
+RENAMED = renamed(ROOT / "tests/graphs.py")
+
+
 @cache
 def check(name, num_obs=6, local=(), seed=0):
     packaged = not hasattr(graphs, name)
@@ -119,11 +127,29 @@ def check(name, num_obs=6, local=(), seed=0):
 def test_verdict(name):
     verdict = check(name)._asdict()
     assert {key: verdict[key] for key in EXPECTED[name]} == EXPECTED[name], verdict["reason"]
-    json.dumps(verdict, allow_nan=False)
+    jsonschema.validate(json.loads(document(check(name), None)), VERDICT_SCHEMA)
     if verdict["attainable_here"] is False:
         assert verdict["twin"]["difference"] > 10 * verdict["twin"]["error"]
     if verdict["attainable"] == "no" and verdict["rule"] != "many_rows":
         assert verdict["coupled"][0]["positions"][0] != verdict["coupled"][0]["positions"][1]
+
+
+SAME = ("attainable", "attainable_here", "inputs", "needs_index", "rule")
+NAMES = ("covariates", "local", "shared", "observed", "unused", "group_covariates")
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if hasattr(graphs, name)])
+def test_no_name_matters(name):
+    """With other names of all arguments, sites and plates, in another alphabetical order, the answer is the same."""
+    first, columns = check(name), {other(n): column for n, column in DATA.get(name, {}).items()}
+    again = check_condition(bind_program(getattr(RENAMED, name), {}, columns, 6), 6)
+    assert {key: getattr(first, key) for key in SAME} == {key: getattr(again, key) for key in SAME}
+    suffix = "_decentered"  # which NumPyro appends
+    for key in NAMES:
+        own = [other(n.removesuffix(suffix)) + suffix * n.endswith(suffix) for n in getattr(first, key)]
+        assert own == list(getattr(again, key)), key
+    assert {other(n): [other(site) for site in own] for n, own in first.sites.items()} == again.sites
+    assert again.group == (first.group and other(first.group))
 
 
 def test_twin_of_a_chain_is_the_solution_of_its_linear_system():
@@ -234,13 +260,18 @@ def test_the_program_of_the_command_line(tmp_path):
     assert done.code == 0, done.err
     verdict = json.loads((tmp_path / "v.json").read_text())
     assert (verdict["attainable"], verdict["covariates"]) == ("yes", ["sigma"])
-    assert "Inputs: y_n, sigma_n." in done.out and "lookup table" in done.out
+    assert verdict["version"] == 1 and verdict["sites"] == {"y": ["y"]}
+    assert verdict["read"]["columns"] == {"y": "y", "sigma": "sigma"}
+    assert "The function must see: y and sigma of its own row." in done.out
+    assert "Read d.csv: 12 rows; y, sigma from columns of the same names." in done.out
+    assert "avigap.amortize(schools, " in done.out and len(done.out.splitlines()) <= 12
 
 
 @pytest.mark.parametrize("name", ["hmm", "sum_to_zero", "mixture", "saw"])
 def test_the_answer_in_words(name):
     text = answer(check(name))
-    assert text.splitlines()[0].split(":")[0].split()[0] in {"No", "Unknown.", "With"}
+    assert text.splitlines()[0].split()[0].rstrip(":") in {"No", "Unknown", "With"}
+    assert len(text.splitlines()) <= 12 and text.count("factorized VI (F-VI)") == 1
     assert ("have equal inputs and other factors" in text) == (name == "hmm")
     assert ("by symmetry" in text) == (name == "sum_to_zero")
 
@@ -254,13 +285,19 @@ def test_the_answer_in_words(name):
         (["--model", "broken.py:program"], "broken.py cannot be run: ZeroDivisionError"),
         (["--model", "linear", "--data", "none.csv"], "none.csv does not exist"),
         (["--model", "linear", "--settings", '{"tua": 1}'], "no setting 'tua'"),
-        (["--model", f"{ROOT}/tests/graphs.py:effects", "--data", "text.csv"], "column 'y' of text.csv is not numeric"),
-        (["--model", f"{ROOT}/tests/graphs.py:effects", "--data", "gap.csv"], "column 't' of gap.csv lacks a value"),
+        (
+            ["--model", f"{ROOT}/tests/graphs.py:effects", "--data", "mixed.csv"],
+            "line 3: y is 'b', not a finite number",
+        ),
+        (
+            ["--model", f"{ROOT}/tests/graphs.py:effects", "--data", "gap.csv"],
+            "column 't' of gap.csv lacks 1 of 2 values",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, arguments, message):
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    (tmp_path / "text.csv").write_text("y,t\na,1\nb,2\n")
+    (tmp_path / "mixed.csv").write_text("y,t\n1,1\nb,2\n")
     (tmp_path / "gap.csv").write_text("y,t\n1,\n2,2\n")
     done = call(tmp_path, "check_condition", *arguments, "--output", "v.json")
     assert done.code == 1 and message in done.err and done.err.count("\n") == 1

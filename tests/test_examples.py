@@ -8,8 +8,8 @@ import pytest
 import yaml
 from programs import ROOT
 
+from avigap.files.table import read_columns
 from avigap.loading import load_program
-from avigap.tables import read_columns
 from avigap.tracing import draw, is_latent
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
@@ -18,7 +18,7 @@ LOCAL = {name: ("z",) for name in EXAMPLES} | {"lsat": ("ability",)}
 
 
 def columns(name):
-    return read_columns(ROOT / "examples" / f"{name}.csv")
+    return read_columns(ROOT / "examples" / f"{name}.csv", None)[0]
 
 
 def runs(function, *arguments):

@@ -14,12 +14,12 @@ from avigap import ladder
 from avigap.config import check_config
 from avigap.errors import InputError
 from avigap.evidence import importance
+from avigap.files.table import read_columns
 from avigap.ladder import ladder_of
 from avigap.programs_table import distance_to, markdown
 from avigap.recommend import chosen, pays_from, recommendation
 from avigap.samples import Sample, draw, part_of, read_samples, write_samples
 from avigap.starts import DEFAULTS
-from avigap.tables import read_columns
 from avigap.verdict import Verdict
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
@@ -72,13 +72,13 @@ def test_replays_are_of_models_of_the_package():
 def test_columns_with_numbers_in_brackets_are_a_matrix(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("y[1],a,y[0]\n1,2,3\n4,5,6\n")
-    columns = read_columns(path)
+    columns, _ = read_columns(path, None)
     np.testing.assert_array_equal(columns["y"], [[3, 1], [6, 4]])
     np.testing.assert_array_equal(columns["a"], [2, 5])
     for text in ("y[0],y[2]\n1,2\n", "y,y[0]\n1,2\n"):
         path.write_text(text)
         with pytest.raises(InputError, match="without a gap"):
-            read_columns(path)
+            read_columns(path, None)
 
 
 def test_parts_of_data():

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from numpyro.primitives import Messenger
 
+from avigap.bounds import check_bounds
 from avigap.errors import InputError
 from avigap.program import NUM_OBS, Data, Program, arguments_for, count_rows, run_program
 from avigap.roles import Roles, roles_of
@@ -146,7 +147,8 @@ def _unable(
 ) -> InputError:
     """Return why a program cannot be bound: what is not given, and what its run says."""
     lacking = [n for n in parameters.unset if n not in settings and n not in columns and n != NUM_OBS]
-    missing = [n for n in lacking if n in parameters.required] or lacking
+    needed = [n for n in lacking if n in parameters.required]
+    missing = needed or (lacking if "NoneType" in str(error) else [])
     if not missing or "none of the arguments" in str(error):
         return error or InputError("the program does not run")
     text = f"{error}; not given: {', '.join(map(repr, missing))}: columns of --data, or --settings"
@@ -174,6 +176,7 @@ def _bound(
     if columns:
         trace, _ = run_program(function, free, jax.random.key(0))
         _check_plates(trace)
+        check_bounds(function, free)
         roles = roles_of(function, free, list(columns))
     observed: dict[str, Where | None] = dict.fromkeys(roles.sites)
     sites = dict(roles.sites)

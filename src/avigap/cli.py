@@ -33,6 +33,7 @@ def run(main: Callable[[], None], gpu: bool = False) -> None:
     signal.signal(signal.SIGTERM, _stop)
     try:
         main()
+        _flush()
     except InputError as error:
         _fail(str(error))
     except OSError as error:
@@ -45,6 +46,14 @@ def run(main: Callable[[], None], gpu: bool = False) -> None:
         _fail(f"not enough memory: {str(error).splitlines()[0]}")
     except KeyboardInterrupt:
         _stop(signal.SIGINT, None)
+
+
+def _flush() -> None:
+    """Write out what was printed; a reader that has seen enough, as head has, is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -68,6 +77,19 @@ def parser(description: str | None) -> Parser:
     """Return a parser whose errors are one line, whose help shows defaults and which takes no abbreviated flags."""
     formatter = argparse.ArgumentDefaultsHelpFormatter
     return Parser(description=description, formatter_class=formatter, allow_abbrev=False)
+
+
+def words_of(parser: argparse.ArgumentParser, args: argparse.Namespace, *names: str) -> tuple[str, ...]:
+    """Return the words that give some of the arguments again, without those at their defaults."""
+    words: list[str] = []
+    for name in names:
+        value = getattr(args, name)
+        if value != parser.get_default(name):
+            flag = f"--{name.replace('_', '-')}"
+            words += (
+                [flag] if value is True else [flag, *(map(str, value) if isinstance(value, list) else [str(value)])]
+            )
+    return tuple(words)
 
 
 def json_object(text: str) -> dict[str, Any]:

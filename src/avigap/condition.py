@@ -16,6 +16,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from avigap.adam import ONCE
+from avigap.bounds import check_bounds
 from avigap.errors import InputError
 from avigap.exchange import exchangeable_pairs
 from avigap.needs import MAX_OFFSETS, direct_offsets, largest_group, needed_covariates, needed_rows, plate_of, window_of
@@ -60,6 +61,7 @@ def sizes(program: Program, num_obs: int | None) -> tuple[int | None, int | None
 def _runs(program: Program, num_obs: int | None) -> bool:
     try:
         sites_at(program, num_obs)
+        check_bounds(program.function, program.arguments(num_obs) | program.given(num_obs))
     except InputError:
         return False
     return True
@@ -92,7 +94,10 @@ def check_condition(program: Program, num_obs: int | None = 6, local: Sequence[s
     found, example = _found(view, more), None
     if found.attainable == "no":
         found, example = _here(view, found, seed)
-    return _verdict(found, program, view, _coupled(view), example)
+    verdict = _verdict(found, program, view, _coupled(view), example)
+    if verdict.attainable == "no" and not (local or program.local):
+        return verdict._replace(way_out=_way_out(program, smaller, larger, view, seed))
+    return verdict
 
 
 def _views(
@@ -227,6 +232,42 @@ def _coupled(view: View) -> list[dict[str, Any]]:
     return shown
 
 
+def _way_out(program: Program, smaller: int | None, larger: int | None, view: View, seed: int) -> Sequence[str] | None:
+    """Return the local latents of one kind that can be amortized if all others are taken for shared, if there are."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for name in view.places.local:
+        first = view.places.units[int(view.places.unit_of[name].ravel()[0])]
+        kinds.setdefault(tuple(plate for plate, _ in first), []).append(view.places.label_of[name])
+    wider: list[str] | None = None
+    order = sorted(kinds, key=lambda plates: view.places.main not in plates)  # those of the rows first
+    for own in map(kinds.__getitem__, order if len(kinds) > 1 else ()):
+        names = list(dict.fromkeys(own))
+        try:
+            found = _found(*_views(program, smaller, larger, names, seed))
+        except InputError:
+            continue
+        if found.attainable == "yes":
+            return names
+        wider = names if found.attainable == "wider_input" and wider is None else wider
+    return wider
+
+
+def _of_groups(view: View, group: str, covariates: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return the covariate that holds the group of each row, and those of which each group has one row."""
+    column, of_groups = None, list[str]()
+    several = any(len(needed) > 1 for needed in needed_rows(view))
+    for name in covariates:
+        rows = view.places.row_of[name]
+        plates = {plate for row in np.unique(rows) if row >= 0 for plate, _ in view.places.rows[row]}
+        values = np.asarray(view.arguments[name])
+        own = [set(values[np.isin(rows, list(needed))].ravel().tolist()) for needed in needed_rows(view) if needed]
+        if plates == {group}:
+            of_groups.append(name)
+        elif column is None and several and values.dtype.kind != "b" and all(len(each) == 1 for each in own):
+            column = name if len(set().union(*own)) == len(own) else None
+    return column, of_groups
+
+
 def _verdict(
     found: Found,
     program: Program,
@@ -238,6 +279,7 @@ def _verdict(
     offsets = {name: list(window_of(view, name)) for name in found.covariates} if view else {}
     if view and not program.observed:  # what the factors need of their data are covariates
         offsets |= {name: list(found.inputs) for name in view.observed if any(needed_rows(view, name))}
+    column, of_groups = _of_groups(view, found.group, list(offsets)) if view and found.group else (None, [])
     return Verdict(
         **{**found._asdict(), "inputs": list(found.inputs), "covariates": list(offsets)}
         | {"edges": [view.position(unit) for unit in found.edges] if view else []},
@@ -251,4 +293,6 @@ def _verdict(
         error_probability=(1 - RARE) ** probes,
         sites={name: list(own) for name, own in program.sites.items()},
         unused=list(program.unused),
+        group_column=column,
+        group_covariates=of_groups,
     )

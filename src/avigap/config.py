@@ -11,6 +11,7 @@ import yaml
 from avigap import families, models
 from avigap.errors import InputError, unknown
 from avigap.families import Family
+from avigap.given import check_data
 from avigap.images.config import check_images
 from avigap.replay import protocol
 from avigap.settings import check_settings, text_hint
@@ -18,7 +19,7 @@ from avigap.starts import fit_settings
 
 TYPES = {
     **{"object": "a mapping of names to values", "array": "a list", "string": "a text"},
-    **{"integer": "a whole number", "number": "a number"},
+    **{"integer": "a whole number", "number": "a number", "boolean": "true or false"},
 }
 
 
@@ -146,6 +147,9 @@ def is_program(experiment: dict[str, Any]) -> bool:
 OF_PROGRAMS = ("local", "reference")
 """Keys of experiments with a program of the user's own."""
 
+OF_PROGRAM_DATA = ("seeds", "rename", "ignore", "drop_missing", "codes")
+"""Keys of the data of such an experiment."""
+
 
 def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
     experiment.setdefault("settings", {})
@@ -155,7 +159,7 @@ def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
         return
     if "families" not in experiment:
         raise InputError("it lacks 'families'")
-    if own := [name for name in (*OF_PROGRAMS, "seeds") if name in experiment | experiment["data"]]:
+    if own := [name for name in (*OF_PROGRAMS, *OF_PROGRAM_DATA) if name in experiment | experiment["data"]]:
         raise InputError(f"{own[0]!r} belongs to programs of your own, model: path/to/file.py:function")
     model = models.load(experiment["model"])
     settings = check_settings(f"model {experiment['model']!r}", model.program, experiment["settings"])
@@ -173,11 +177,12 @@ def _check_experiment(experiment: dict[str, Any], folder: Path) -> None:
 def _check_program(experiment: dict[str, Any], folder: Path) -> None:
     """Check an experiment with a program of the user's own, without running it; fill in defaults."""
     path, _, name = experiment["model"].rpartition(":")
-    if not (folder / path).is_file() or not name.isidentifier():
+    if not (folder / path).is_file() or not all(map(str.isidentifier, name.split("."))):
         raise InputError(f"model {experiment['model']!r} must be path/to/file.py:function, and the file must exist")
     check_settings("fit", fit_settings, experiment["fit"])
     _check_data(experiment["data"], folder)
     if "file" in experiment["data"]:
+        check_data(experiment["model"], experiment["settings"], experiment["data"], folder)
         experiment["data"]["seeds"] = int(experiment["data"].get("seeds", 3))
     if "reference" in experiment and not (folder / experiment["reference"]).is_file():
         raise InputError(f"reference {experiment['reference']!r} does not exist, or is not a file")
@@ -199,6 +204,8 @@ def _check_data(data: dict[str, Any], folder: Path) -> list[int]:
     else:
         if misplaced := [name for name in ("num_obs", "seeds") if name in data]:
             raise InputError(f"{misplaced[0]} of simulated data belongs under 'simulate'")
+        if of_file := [name for name in OF_PROGRAM_DATA if name in data]:
+            raise InputError(f"{of_file[0]} is said of a file, and simulated data have none")
         block = data["simulate"]
         block["seeds"] = int(block.get("seeds", 5))
     if "num_obs" in block:

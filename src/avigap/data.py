@@ -5,7 +5,6 @@ A file holds one data set (groups at the root) or many (one child node each). Gr
 second data set of a simulation.
 """
 
-import csv
 import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,14 +20,14 @@ from avigap import models
 from avigap.core import Joint, bind
 from avigap.errors import InputError
 from avigap.files.netcdf import read_tree, reading, write_tree
-from avigap.paths import check_input
+from avigap.files.table import Table, open_table
+from avigap.files.text import listed, quoted
 from avigap.settings import check_settings
 
 LARGEST = 1e15
 """Sizes of x beyond it are refused: there float64 cannot tell numbers apart that differ by 1, the models' noise."""
 
 NOT_A_NUMBER = f"not a finite number of size {LARGEST:.0e} at most"
-NETCDF_SUFFIXES = (".nc", ".nc4", ".cdf", ".netcdf", ".h5", ".hdf5")
 
 
 class DataSet(NamedTuple):
@@ -161,69 +160,44 @@ def _check_rows(data: DataSet) -> None:
 
 
 def import_data(path: Path, model: str, settings: dict[str, Any]) -> DataSet:
-    """Return the data set in a CSV file with a column ``x``, or in a netCDF file with a variable ``x``.
+    """Return the data set in a file with a column, or a variable, ``x``: a text file with separated columns, or netCDF.
 
     Raises
     ------
     InputError
         If the file is missing, empty, ragged, lacks the column, or has values that are not finite numbers.
     """
-    check_input(path)
-    lead = models.load(model).lead
-    with path.open("rb") as stream:
-        magic = stream.read(8)
-    is_netcdf = path.suffix.lower() in NETCDF_SUFFIXES or magic.startswith((b"\x89HDF", b"CDF"))
-    x = _read_netcdf(path, "x", magic) if is_netcdf else _read_csv(path, "x")
+    table, lead = open_table(path), models.load(model).lead
+    x = _read_netcdf(table, "x") if table.lines is None else _read_csv(table, "x")
     if len(x) <= lead:
         raise InputError(f"{path} has {len(x)} rows of x; model {model!r} needs at least {lead + 1}")
     return DataSet(model, settings, x)
 
 
-def _read_netcdf(path: Path, name: str, magic: bytes) -> Float[np.ndarray, " M"]:
-    try:
-        engine = "scipy" if magic.startswith(b"CDF") else "h5netcdf"
-        with xr.open_dataset(path, engine=engine, decode_times=False) as opened:
-            data = opened.load()
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a readable netCDF file: truncated, or another format") from error
-    if name not in data:
-        raise InputError(f"{path} has no variable {name!r}; it has {', '.join(map(repr, data)) or 'none'}")
-    values = data[name].values
+def _read_netcdf(table: Table, name: str) -> Float[np.ndarray, " M"]:
+    places = table.find(name)
+    if not places:
+        raise InputError(f"{table.path} has no variable {name!r}; it has {listed(table.names)}")
+    values = np.asarray(table.columns[places[0]])
     if values.ndim != 1 or values.dtype.kind not in "iuf":
         found = f"{values.dtype} of shape {values.shape}"
-        raise InputError(f"{path}: variable {name!r} must be a vector of numbers, got {found}")
+        raise InputError(f"{table.path}: variable {name!r} must be a vector of numbers, got {found}")
     bad = np.flatnonzero(~(np.abs(values.astype(float)) <= LARGEST))
     if len(bad):
-        raise InputError(f"{path}: entry {bad[0]} of variable {name!r} is {values[bad[0]]}, {NOT_A_NUMBER}")
+        raise InputError(f"{table.path}: entry {bad[0]} of variable {name!r} is {values[bad[0]]}, {NOT_A_NUMBER}")
     return values.astype(float)
 
 
-def _read_csv(path: Path, column: str) -> Float[np.ndarray, " M"]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.reader(stream, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a CSV text file: {error}") from error
-    while rows and not rows[-1]:
-        rows.pop()
-    header, *body = rows or [[]]
-    if header.count(column) != 1:
-        found = ", ".join(map(repr, header)) or "none"
-        raise InputError(f"{path} needs one column {column!r}; the columns of its first line are {found}")
-    place, values = header.index(column), np.empty(len(body))
-    for index, row in enumerate(body):
-        where = f"{path}: line {index + 2}"
-        if len(row) != len(header):
-            raise InputError(f"{where} has {len(row)} fields where the first line has {len(header)}")
-        values[index] = _number(row[place])
-        if not abs(values[index]) <= LARGEST:
-            raise InputError(f"{where}: {column} is {row[place]!r}, {NOT_A_NUMBER}")
-    return values
-
-
-def _number(text: str) -> float:
-    """Return the number that a text spells in ASCII, NaN if it spells none."""
-    try:
-        return float(text) if text.isascii() and "_" not in text else float("nan")
-    except ValueError:
-        return float("nan")
+def _read_csv(table: Table, name: str) -> Float[np.ndarray, " M"]:
+    places = table.find(name)
+    if len(places) != 1:
+        found = listed(table.names)
+        raise InputError(f"{table.path} needs one column {name!r}; the columns of its first line are {found}")
+    column, read = table.column(places[0]), table.values(places[0])
+    numeric = read.categories is None and read.array.dtype != bool
+    x = read.array.astype(float) if numeric else np.full(len(read.array), np.nan)
+    bad = np.flatnonzero(read.missing | ~(np.abs(x) <= LARGEST))
+    if len(bad):
+        cell = quoted(column.cells[bad[0]])
+        raise InputError(f"{table.path}: {column.where(bad[0])}: {name} is {cell}, {NOT_A_NUMBER}")
+    return x

@@ -8,15 +8,18 @@ plane of loc and scale is searched exhaustively (:mod:`avigap.optimum`), and the
 import time
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from avigap.climb import Reached, climb
 from avigap.core import MeanField, require_float64
 from avigap.elbo import supports
+from avigap.errors import InputError
 from avigap.nodes import Nodes
 from avigap.optimum import CONCAVE, fit_factorized
 from avigap.scalar import as_joint
+from avigap.target import Target
 
 AGREEMENT = 1e-3
 """Nats within which two starts ended at the same optimum."""
@@ -64,9 +67,10 @@ def fit_target(nodes: Nodes, starts: int = 3, seed: int = 0) -> Factorized:
     Raises
     ------
     InputError
-        If JAX is not in float64.
+        If JAX is not in float64, or the ELBO has no upper bound.
     """
     require_float64()
+    _check_bounded(nodes.target)
     began = time.perf_counter()
     points, searched = _starts(nodes, starts, seed)
     ascent = nodes.ascent(lambda params: params.reshape(2, -1))
@@ -85,6 +89,24 @@ def fit_target(nodes: Nodes, starts: int = 3, seed: int = 0) -> Factorized:
         starts=sorted((end.elbo for end in ends), reverse=True),
         seconds=time.perf_counter() - began,
     )
+
+
+def _check_bounded(target: Target) -> None:
+    """Raise if the log joint does not depend on some element at all, whose factor then has no best scale.
+
+    So it is with the part of a site that is drawn where ``obs_mask`` says that it was seen, or that is masked.
+    """
+    points = np.random.default_rng(0).standard_normal((3, target.size))
+    gradient = np.asarray(jax.jit(jax.vmap(jax.grad(target.log_joint)))(points))
+    for name, start in target.starts.items():
+        size = int(np.prod(target.shapes[name]))
+        number = int((gradient[:, start : start + size] == 0).all(axis=0).sum())
+        if number:
+            raise InputError(
+                f"{number} of the {size} elements of {name!r} have no density, as where a mask"
+                " leaves them out: their factors have no best scale and the ELBO has no upper bound; draw only those"
+                " that are missing, in a plate of their own"
+            )
 
 
 def _starts(nodes: Nodes, starts: int, seed: int) -> tuple[dict[str, list[np.ndarray]], tuple[np.ndarray, str] | None]:

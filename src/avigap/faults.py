@@ -42,7 +42,11 @@ def line_of(error: BaseException) -> str | None:
     for frame in extract_tb(error.__traceback__):
         file = Path(frame.filename)
         if frame.lineno and file.is_file() and not any(file.is_relative_to(package) for package in packages):
-            text = linecache.getline(frame.filename, frame.lineno).strip()
-            shown = text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]} .."
-            found = f"in line {frame.lineno} of {file.name}: {shown}"
+            found = line_in_words(frame.filename, frame.lineno)
     return found
+
+
+def line_in_words(filename: str, number: int) -> str:
+    """Return a line of a file with its place."""
+    text = linecache.getline(filename, number).strip()
+    return f"in line {number} of {Path(filename).name}: {text if len(text) <= MAX_LINE else f'{text[:MAX_LINE]} ..'}"

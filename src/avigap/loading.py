@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from avigap import models
@@ -16,7 +17,8 @@ def load_program(text: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
     Parameters
     ----------
     text
-        The name of a model of this package, or ``path/to/file.py:function``.
+        The name of a model of this package, or ``path/to/file.py:function``, where the function may be a method,
+        ``object.method``, of an object in the file.
 
     Raises
     ------
@@ -37,7 +39,11 @@ def load_program(text: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever a user's file raises
         raise InputError(f"{file} cannot be run: {said(error)}") from error
-    function = getattr(module, name, None)
+    function: Any = module
+    for part in name.split("."):
+        owner, function = function, getattr(function, part, None)
+        if isinstance(function, FunctionType) and isinstance(owner, type):
+            raise InputError(f"{file}: {name!r} is a method of a class: name an object of it, object.{part}")
     if not callable(function):
         raise InputError(f"{file} has no function {name!r}")
     return function, ()

@@ -38,6 +38,11 @@ def plate_of(view: View) -> str | None:
     return next(iter(plates))[0] if len(plates) == 1 and len(next(iter(plates))) == 1 else None
 
 
+def plates_of(view: View) -> list[str]:
+    """Return the plates of the units, in the order of the program."""
+    return list(dict.fromkeys(plate for unit in view.places.units for plate, _ in unit))
+
+
 def offsets_of(view: View, rows: Sequence[set[int]]) -> list[set[int]]:
     """Return rows relative to the position of each unit, all in one plate."""
     places = view.places

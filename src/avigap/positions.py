@@ -193,7 +193,8 @@ def _axes(site: SiteShape, larger: SiteShape | None, of_data: set[str], main: Ma
     grown = _grown_axes(site, larger)
     if not site.plates and not larger and main.size in site.shape:
         grown = [site.shape.index(main.size)]
-    return [*axes, *((main.name, axis, 0) for axis in grown[:1] if main.name not in {name for name, *_ in axes})]
+    axes += [(main.name, axis, 0) for axis in grown[:1] if main.name not in {name for name, *_ in axes}]
+    return sorted(axes, key=lambda own: own[1])  # outer plates first, for latents and data alike
 
 
 def _number(
@@ -203,7 +204,7 @@ def _number(
     index = np.indices(shape)
     found = np.empty(shape, int)
     for place in np.ndindex(*shape):
-        position = (*fixed, *sorted((name, int(index[(axis, *place)]) - shift) for name, axis, shift in axes))
+        position = (*fixed, *((name, int(index[(axis, *place)]) - shift) for name, axis, shift in axes))
         found[place] = numbers.setdefault(position, len(numbers))
     return found
 

@@ -8,7 +8,7 @@ whatever size; the program may be given whole data, which it indexes itself, or 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature
 from math import prod
 from typing import Any, NamedTuple
 
@@ -72,9 +72,14 @@ def amortize(
     offsets = family.inputs if inputs is None else tuple(inputs)
 
     def guide(*args: Any, **kwargs: Any) -> None:
-        arguments = signature(program).bind(*args, **kwargs).arguments
-        shape = shape_of(program, args, kwargs)
-        main = positions_in(shape, arguments, local)
+        arguments = _by_name(program, args, kwargs)
+        try:
+            shape = shape_of(program, args, kwargs)
+            main = positions_in(shape, arguments, local)
+        except InputError as error:
+            if absent := [name for name, value in arguments.items() if value is None]:
+                raise InputError(f"without {', '.join(map(repr, absent))}: {error}") from error
+            raise
         frames = {name: numpyro.plate(name, *shape.plates[name], dim=dim) for name, dim in dims_of(shape).items()}
         index = jnp.arange(main.size)
         if main.plate is not None:
@@ -95,6 +100,16 @@ def amortize(
     return guide
 
 
+def _by_name(program: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:
+    """Return all arguments of a call by name, None where they are left out; those that ``**features`` takes too."""
+    own = signature(program)
+    bound = own.bind(*args, **kwargs).arguments
+    found = {name: p.default for name, p in own.parameters.items() if p.default is None}
+    for name, value in bound.items():
+        found |= value if own.parameters[name].kind is Parameter.VAR_KEYWORD else {name: value}
+    return found
+
+
 def _rows_of(arguments: Mapping[str, Any], shape: Shape, main: Positions, columns: Sequence[str] | None) -> _Rows:
     """Return the rows of the data as one matrix."""
     parts, leads = [], set()
@@ -112,6 +127,8 @@ def _rows_of(arguments: Mapping[str, Any], shape: Shape, main: Positions, column
             parts.append(jnp.moveaxis(jnp.asarray(value, float), axis, 0).reshape(length, -1))
         elif columns is not None:
             raise InputError(f"argument {name!r} has {length} rows, not {main.size}, or {main.batch} of a batch")
+    if not leads and (tables := [n for n, v in arguments.items() if isinstance(v, Mapping) or hasattr(v, "columns")]):
+        raise InputError(f"argument {tables[0]!r} is a table: the program must take each of its columns by itself")
     if len(leads) != 1:
         raise InputError(f"{'no argument has' if not leads else 'arguments differ in'} rows for {main.size} positions")
     ((lead, of_batch),) = leads

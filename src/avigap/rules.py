@@ -17,6 +17,7 @@ from avigap.needs import (
     needed_rows,
     offsets_of,
     plate_of,
+    plates_of,
     window_of,
 )
 from avigap.probes import NONZERO, Arrays
@@ -160,7 +161,7 @@ def in_several_plates(view: View) -> Found | None:
         return _with_index(view, found)
     if window := _along_a_plate(view, needed):
         return window._replace(covariates=covariates)
-    for plate in sorted({name for unit in units for name, _ in unit}):
+    for plate in plates_of(view):
         inside = [set(rows_in(view, plate, dict(unit).get(plate))) for unit in units]
         if all(n <= i for n, i in zip(needed, inside, strict=True)) and any(len(i) < len(rows) for i in inside):
             reason = f"no two z_n are coupled, and a factor depends on the rows of its own {plate!r}"
@@ -185,7 +186,7 @@ def _with_index(view: View, found: Found) -> Found:
 def _along_a_plate(view: View, needed: Sequence[set[int]]) -> Found | None:
     """Return the window along one of several plates that holds all rows that are needed, if there is one."""
     units, rows = [dict(unit) for unit in view.places.units], [dict(row) for row in view.places.rows]
-    for plate in sorted(set(chain(*units))):
+    for plate in plates_of(view):
         pairs = [(units[u], rows[r]) for u, own in enumerate(needed) for r in own]
         if not all(plate in unit and {**row, plate: 0} == {**unit, plate: 0} for unit, row in pairs):
             continue
@@ -228,7 +229,7 @@ def in_bounded_groups(view: View) -> Found:
     groups, covariates, direct = groups_of(view), needed_covariates(view), needed_rows(view)
     reason = "z_n are coupled in groups that do not grow with N: a factor needs the rows of its group"
     plates = []
-    for plate in sorted({name for unit in view.places.units for name, _ in unit}):
+    for plate in plates_of(view):
         indices = [
             {dict(view.places.units[u])[plate] for u in g if plate in dict(view.places.units[u])} for g in groups
         ]

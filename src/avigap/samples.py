@@ -119,7 +119,8 @@ def write_samples(path: Path, samples: Sequence[Sample], inputs: Sequence[Path] 
             for name, column in each.columns.items()
         }
         seed = {} if each.seed is None else {"seed": each.seed}
-        groups[f"/{each.name}/{GROUP}"] = xr.Dataset(arrays, attrs=each.identity | seed)
+        truths = json.dumps([name for name, column in each.columns.items() if column.dtype == bool])
+        groups[f"/{each.name}/{GROUP}"] = xr.Dataset(arrays, attrs=each.identity | seed | {"booleans": truths})
     write_tree(path, "samples", groups, inputs)
 
 
@@ -138,5 +139,6 @@ def read_samples(path: Path) -> list[Sample]:
 
 def _read(node: xr.DataTree) -> Sample:
     columns = {str(name): np.asarray(variable) for name, variable in node.data_vars.items()}
+    columns |= {name: columns[name].astype(bool) for name in json.loads(node.attrs.get("booleans", "[]"))}
     seed = int(node.attrs["seed"]) if "seed" in node.attrs else None
     return Sample(str(node.attrs["model"]), json.loads(node.attrs["settings"]), columns, seed)

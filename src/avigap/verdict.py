@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from avigap.errors import InputError
-from avigap.names import rows_named
 from avigap.paths import check_input
 from avigap.rules import Attainable
 from avigap.shown import indexed
@@ -15,10 +14,8 @@ from avigap.shown import indexed
 RARE = 0.05
 """Share of the probes at which a dependence shows, for which the probability to miss it is stated."""
 
-LOOKUP = (
-    "Distinct data always admit a lookup table: the verdict is about data sets with ties, and so about functions of a"
-    " small class."
-)
+VERSION = 1
+"""Of the schema of a verdict's file, ``workflow/schemas/verdict.schema.yaml``."""
 
 
 class Verdict(NamedTuple):
@@ -60,6 +57,10 @@ class Verdict(NamedTuple):
         For each of the observations, the sites that condition on it.
     unused
         Arguments that are given and change nothing: no site observes them, and they enter no density.
+    group_column, group_covariates
+        The covariate that holds the group of each row, and the covariates of which each group has one row.
+    way_out
+        Local latents to name, which can be amortized if all others are taken for shared.
     """
 
     attainable: Attainable
@@ -81,6 +82,9 @@ class Verdict(NamedTuple):
     error_probability: float
     sites: Mapping[str, list[str]] = MappingProxyType({})
     unused: Sequence[str] = ()
+    group_column: str | None = None
+    group_covariates: Sequence[str] = ()
+    way_out: Sequence[str] | None = None
 
     @property
     def local_names(self) -> list[str]:
@@ -90,38 +94,10 @@ class Verdict(NamedTuple):
         return [*series, *(name for name in self.local if name not in numbered)]
 
 
-def answer(verdict: Verdict) -> str:
-    """Return a verdict as a short plain answer."""
-    first = {
-        "yes": "Yes: an inference function of x_n can reach the optimum of F-VI, for every density on this graph.",
-        "wider_input": "With a wider input: x_n is not enough, but a function that sees more reaches the optimum.",
-        "no": "No: on this graph no inference function of a fixed number of rows reaches the optimum of F-VI.",
-        "unknown": "Unknown.",
-    }[verdict.attainable]
-    lines = [first, f"Why: {verdict.reason}."]
-    if verdict.attainable == "no" and verdict.attainable_here is not None:
-        lines.append(
-            "For this density it exists all the same, by symmetry."
-            if verdict.attainable_here
-            else f"Nor for this density: positions {verdict.twin['positions']} have equal inputs and other factors."  # type: ignore[index]
-        )
-    if verdict.attainable != "unknown":
-        lines.append(f"Inputs: {_inputs(verdict)}.")
-    if verdict.edges:
-        lines.append(f"Positions with a factor of their own: {', '.join(map(str, verdict.edges))}.")
-    lines.append(f"Local latents: {', '.join(verdict.local) or 'none'}; shared: {', '.join(verdict.shared) or 'none'}.")
-    lines.append(
-        f"A dependence that shows at {RARE:.0%} of the {verdict.probes} random points was missed with probability"
-        f" {verdict.error_probability:.0e}."
-    )
-    return "\n".join([*lines, LOOKUP])
-
-
-def _inputs(verdict: Verdict) -> str:
-    parts = rows_named(verdict.observed, verdict.inputs, verdict.covariate_offsets)
-    parts += [f"all rows of the same {verdict.group!r}"] if verdict.group else []
-    parts += ["n itself"] if verdict.needs_index else []
-    return ", ".join(parts) or "none"
+def document(verdict: Verdict, reading: Mapping[str, Any] | None) -> str:
+    """Return the file of a verdict, as JSON: its version, what was found, and what was read from the data."""
+    found = {name: dict(value) if isinstance(value, Mapping) else value for name, value in verdict._asdict().items()}
+    return json.dumps({"version": VERSION, **found, "read": reading}, indent=2, allow_nan=False) + "\n"
 
 
 def read_verdict(path: Path) -> Verdict:
@@ -134,6 +110,10 @@ def read_verdict(path: Path) -> Verdict:
     """
     check_input(path)
     try:
-        return Verdict(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if "attainable" in found and found.get("version") != VERSION:
+            version = found.get("version", "an earlier one")
+            raise InputError(f"{path} is a verdict of version {version}, not {VERSION}: run check_condition.py again")
+        return Verdict(**{name: value for name, value in found.items() if name not in ("version", "read")})
     except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
         raise InputError(f"{path} is not a verdict that check_condition.py wrote") from error

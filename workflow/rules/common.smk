@@ -108,7 +108,22 @@ def program_file(wildcards):
 
 
 def program_data(wildcards):
-    return [path] if (path := PROGRAMS[wildcards.program]["data"].get("file")) else []
+    """Files that a program's data are read from: the data, and an earlier verdict with codes of its categories."""
+    data = PROGRAMS[wildcards.program]["data"]
+    return [data[key] for key in ("file", "codes") if key in data]
+
+
+def program_options(wildcards):
+    """Options of scripts that read the data of a program."""
+    data = PROGRAMS[wildcards.program]["data"]
+    rename = [f"{column}={argument}" for column, argument in data.get("rename", {}).items()]
+    return [
+        *(["--data", data["file"]] if "file" in data else []),
+        *(["--rename", *rename] if rename else []),
+        *(["--ignore", *data["ignore"]] if data.get("ignore") else []),
+        *(["--drop-missing"] if data.get("drop_missing") else []),
+        *(["--codes", data["codes"]] if "codes" in data else []),
+    ]
 
 
 def program_sizes(wildcards):

@@ -26,7 +26,7 @@ rule check_condition:
     params:
         model=lambda w: PROGRAMS[w.program]["model"],
         settings=lambda w: as_json(PROGRAMS[w.program]["settings"]),
-        data=lambda w: ["--data", *path] if (path := program_data(w)) else [],
+        data=program_options,
         local=lambda w: ["--local", *own] if (own := PROGRAMS[w.program].get("local")) else [],
     shell:
         "NPROC={threads} python {input.script:q} --model {params.model:q} --settings {params.settings:q}"
@@ -52,7 +52,7 @@ rule prepare_data:
     params:
         model=lambda w: PROGRAMS[w.program]["model"],
         settings=lambda w: as_json(PROGRAMS[w.program]["settings"]),
-        data=lambda w: ["--data", *path] if (path := program_data(w)) else [],
+        data=program_options,
         sizes=program_sizes,
     shell:
         "NPROC={threads} python {input.script:q} --model {params.model:q} --settings {params.settings:q}"
