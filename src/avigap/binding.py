@@ -15,7 +15,7 @@ from avigap.program import NUM_OBS, Data, Program, arguments_for, count_rows, ru
 from avigap.roles import Roles, roles_of
 from avigap.settings import check_settings
 from avigap.shown import Where, indexed, sources
-from avigap.tracing import Trace, is_latent
+from avigap.tracing import Trace, draw, is_latent
 
 
 class Parameters(NamedTuple):
@@ -100,16 +100,16 @@ def bind_program(
     taken = {n: c for n, c in columns.items() if (n in parameters.names or parameters.every) and n not in settings}
     given = {name: np.asarray(value) for name, value in arrays.items()} | taken
     others = [name for name in columns if name not in taken]
-    first: InputError | None = None
+    error: InputError | None = None
     sizes = dict.fromkeys([num_obs, None] if given else [num_obs])  # data of two lengths may not be cut
     for own in _readings(given):
         for size in sizes:
             for count, fixed in _counts(parameters, settings, own, size):
                 try:
                     return _bound(function, parameters, fixed, own, size, count, local)
-                except InputError as error:
-                    first = first or error
-    raise _unable(parameters, settings, given, others, first)
+                except InputError as refusal:  # that of the whole data, read as they are, is told
+                    error = refusal if error is None or (size is None and own is given and count is None) else error
+    raise _unable(parameters, settings, given, others, error)
 
 
 def _readings(columns: Data) -> Iterator[Data]:
@@ -175,6 +175,8 @@ def _bound(
     roles = Roles({}, frozenset(), frozenset())
     if columns:
         trace, _ = run_program(function, free, jax.random.key(0))
+        if count and count != NUM_OBS:
+            _check_count(function, free, count, trace)
         _check_plates(trace)
         check_bounds(function, free)
         roles = roles_of(function, free, list(columns))
@@ -220,6 +222,22 @@ def _growing(
         if longer and (all(longer) or (more and all(more))):
             found.append(name)
     return found[0] if len(found) == 1 else None
+
+
+def _check_count(function: Callable[..., Any], arguments: Mapping[str, Any], count: str, trace: Trace) -> None:
+    """Raise if a whole number is not that of the rows: one more leaves the plates of the data as they are."""
+    try:
+        more, _ = draw(function, {**arguments, count: arguments[count] + 1}, jax.random.key(0))
+    except Exception:  # whatever a user's program raises where data and plates differ
+        return
+    if _sizes(more) == _sizes(trace):
+        raise InputError(f"{count!r} is not the number of rows")
+
+
+def _sizes(trace: Trace) -> list[Any]:
+    """Return the sizes of the plates of observed sites, and the shapes of their distributions."""
+    observed = [site for site in trace.values() if site["type"] == "sample" and not is_latent(site)]
+    return [([frame.size for frame in s["cond_indep_stack"]], s["fn"].shape()) for s in observed]
 
 
 def _check_plates(trace: Trace) -> None:

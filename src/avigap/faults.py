@@ -7,7 +7,7 @@ from traceback import extract_tb
 
 import jax
 
-MAX_LINE = 70
+MAX_LINE = 100
 """Characters of a line of the program that are shown."""
 
 OUTSIDE = (

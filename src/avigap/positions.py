@@ -170,8 +170,9 @@ def _local(
 
 def nothing_to_amortize(latent: Iterable[str]) -> InputError:
     """Return the error for a program none of whose latents belongs to some of the rows."""
-    names = ", ".join(latent)
-    own = f"{names} {'are' if ',' in names else 'is'} shared by all rows" if names else "the program has no latent"
+    *names, last = latent or [""]
+    own = f"{', '.join(names)}{' and ' * bool(names)}{last} {'are' if names else 'is'} shared by all rows"
+    own = own if last else "the program has no latent"
     return InputError(f"no latent has a row of its own: {own}, so there is nothing to amortize; --local would name one")
 
 
