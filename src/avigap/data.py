@@ -7,7 +7,7 @@ second data set of a simulation.
 
 import hashlib
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from avigap import models
 from avigap.core import Joint, bind
 from avigap.errors import InputError
 from avigap.files.netcdf import read_tree, reading, write_tree
-from avigap.files.table import Table, open_table
+from avigap.files.table import Reading, Table, open_table
 from avigap.files.text import listed, quoted
 from avigap.settings import check_settings
 
@@ -159,8 +159,15 @@ def _check_rows(data: DataSet) -> None:
             )
 
 
-def import_data(path: Path, model: str, settings: dict[str, Any]) -> DataSet:
+def import_data(
+    path: Path, model: str, settings: dict[str, Any], report: Callable[[Reading], None] = lambda reading: None
+) -> DataSet:
     """Return the data set in a file with a column, or a variable, ``x``: a text file with separated columns, or netCDF.
+
+    Parameters
+    ----------
+    report
+        Is told what was read.
 
     Raises
     ------
@@ -171,6 +178,8 @@ def import_data(path: Path, model: str, settings: dict[str, Any]) -> DataSet:
     x = _read_netcdf(table, "x") if table.lines is None else _read_csv(table, "x")
     if len(x) <= lead:
         raise InputError(f"{path} has {len(x)} rows of x; model {model!r} needs at least {lead + 1}")
+    unused = [heading for name, heading in zip(table.names, table.headings, strict=True) if name != "x"]
+    report(Reading(str(path), len(x), {"x": "x"}, {}, unused, table.notes))
     return DataSet(model, settings, x)
 
 
