@@ -203,6 +203,7 @@ def test_a_near_miss_is_settled(folder, flags, covariates, unused):
     ("data", "settings", "message"),
     [
         ({"file": "Dose.csv"}, {}, "experiment 'own': .*rename: {Dose: dose} under data, or ignore: .Dose. under data"),
+        ({"file": "log.csv"}, {}, "no column of .*log.csv fills 'base', which the program needs.*: Log of it"),
         ({"file": "gap.csv"}, {}, "lacks 1 of 2 values .line 3: empty.*drop_missing: true under data"),
         ({"file": "gap.csv", "drop_missing": "yes"}, {}, "drop_missing must be true or false, got 'yes'"),
         (
@@ -219,6 +220,7 @@ def test_a_near_miss_is_settled(folder, flags, covariates, unused):
 )
 def test_a_configuration_is_checked_against_its_file(folder, data, settings, message):
     (folder / "gap.csv").write_text("y,base\n1,2\n1,\n")
+    (folder / "log.csv").write_text("y,Log of it\n1,2\n")
     config = {"experiments": {"own": {"model": f"{FIELDS}:dosed", "settings": settings, "data": data}}}
     with pytest.raises(InputError, match=message):
         check_config(config, SCHEMA, folder)

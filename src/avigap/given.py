@@ -149,7 +149,14 @@ def check_data(model: str, settings: Mapping[str, Any], data: Mapping[str, Any],
         As :func:`read_data`, in the words of a configuration.
     """
     try:
-        read_data(folder / data["file"], wanted_in(model, settings, folder), options_in(data, folder))
+        wanted = wanted_in(model, settings, folder)
+        _, reading = read_data(folder / data["file"], wanted, options_in(data, folder))
+        if lacking := [name for name in wanted.required if name not in reading.columns]:
+            left = f"; columns that no argument takes: {', '.join(reading.unused)}" if reading.unused else ""
+            raise InputError(
+                f"no column of {reading.file} fills {', '.join(map(repr, lacking))}, which the program needs: give it"
+                f" a column, or settings{left}"
+            )
     except InputError as error:
         text = str(error).replace("--drop-missing", "drop_missing: true under data")
         text = re.sub(r"--rename ('[^']+'|\S+?)=([^'\s,]+)", _as_yaml, text)
