@@ -25,7 +25,7 @@ class Roles(NamedTuple):
     sites
         For each argument that is observed, the sites that condition on it, in the order of the program.
     enters
-        Arguments on which the density of some site depends, its value apart.
+        Arguments on which the density of some site depends, its value apart, or that choose an observed value.
     drawn
         Arguments without which the program runs, and draws the sites that observed them.
     """
@@ -101,8 +101,10 @@ def _followed(
         numbers = {own for own in outside if reference[own].dtype.kind == "f"}  # others are counts, codes and choices
         candidates[name] = set(mark.data | numbers or mark.control | outside)
     of_shape = by_kind.get("int", set()) | by_kind.get("float", set())
+    choosing = set[str]().union(*(mark.control for mark in values.values()))
     unclear = (escaped | by_kind.get("bool", set())) - density.all - of_shape
-    return candidates, set(density.all) | of_shape | _entering(function, arguments, unclear, key)
+    entering = _entering(function, arguments, unclear, key)
+    return candidates, set(density.all) | choosing | of_shape | entering
 
 
 def _density(site: Mapping[str, Any], value: Any) -> Any:
@@ -174,11 +176,21 @@ def _changed_runs(
             continue
 
 
-def _others(column: np.ndarray) -> Sequence[np.ndarray]:
-    """Return other values of a column: its rows in other orders, and others in some rows."""
-    rolled = [np.roll(column, shift, axis=0) for shift in (1, len(column) // 2)] if column.ndim else []
+def other_orders(column: np.ndarray) -> list[np.ndarray]:
+    """Return a column with its rows in other orders: turned round, one row moved, and at random."""
+    if not column.ndim or not len(column):
+        return []
+    rows, rng = np.arange(len(column)), np.random.default_rng(0)
+    moved = [rows[::-1], np.roll(rows, 1), np.r_[rows[1:2], rows[:1], rows[2:]], *(rng.permutation(rows) for _ in "ab")]
+    return [column[order] for order in moved if not np.array_equal(column[order], column)]
+
+
+def _others(column: np.ndarray) -> list[np.ndarray]:
+    """Return other values of a column: its rows in other orders, one row twice, and others in all rows."""
     moved = [~column] if column.dtype.kind == "b" else [column + 1] if column.dtype.kind in "iuf" else []
-    return [other for other in (*rolled, *moved) if not np.array_equal(other, column)]
+    if column.ndim and len(column):
+        moved.append(np.concatenate([column[:1], column[:1], column[2:]])[: len(column)])
+    return [*other_orders(column), *(other for other in moved if not np.array_equal(other, column))]
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -11,6 +11,7 @@ from avigap.errors import InputError
 from avigap.positions import Places, nothing_to_amortize, places_of
 from avigap.probes import NONZERO, Arrays, Points, Scorer, draw_points
 from avigap.program import Program
+from avigap.roles import other_orders
 from avigap.sites import Sites, sites_of
 
 
@@ -113,9 +114,15 @@ def _fixed(
         if name in changed or name in program.observed or name in program.unused or not np.ndim(column):
             continue
         column = np.asarray(arguments[name])
-        other = Scorer(program, {**arguments, name: np.roll(column, len(column) // 2)})
-        if (related_to_change(scorer, other, places, points, others, points.data) > NONZERO).any():
-            found.append(name)
+        for moved in other_orders(column):
+            other = Scorer(program, {**arguments, name: moved})
+            try:
+                related = related_to_change(scorer, other, places, points, others, points.data)
+            except Exception:  # whatever a user's program raises with its rows in another order
+                continue
+            if (related > NONZERO).any():
+                found.append(name)
+                break
     return tuple(found)
 
 

@@ -119,7 +119,7 @@ def _roles(verdict: Verdict, question: Question | None) -> str:
     parts += ["nothing is observed at a site"] if not parts else []
     given = [name for name in verdict.covariates if name not in verdict.sites]
     parts += [f"covariates: {_listed(given)}"] if given else []
-    parts += [f"unused by the program: {_listed(verdict.unused)}"] if verdict.unused else []
+    parts += [f"values that change nothing: those of {_listed(verdict.unused)}"] if verdict.unused else []
     parts += [f"not given: {_listed(question.without)}"] if question and question.without else []
     text = "; ".join(parts)
     return f"{text[0].upper() if text.startswith('nothing') else text[0]}{text[1:]}."
