@@ -8,6 +8,7 @@ import numpy as np
 from avigap import cli
 from avigap.binding import bind_program, parameters_of
 from avigap.condition import check_condition
+from avigap.errors import InputError
 from avigap.files.table import Reading
 from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
@@ -37,7 +38,12 @@ def main() -> None:
     check_output(args.output, [path for path in (args.data, options.codes) if path])
     function, local = load_program(args.model)
     columns, reading = read_data(args.data, wanted_by(function, args.settings), options) if args.data else ({}, None)
-    program = bind_program(function, args.settings, columns, args.num_obs, local)
+    try:
+        program = bind_program(function, args.settings, columns, args.num_obs, local)
+    except InputError as error:
+        if reading and reading.unused and "not given" in str(error):
+            raise InputError(f"{error}; columns that no argument takes: {', '.join(reading.unused)}") from error
+        raise
     reading = _with_types(program, columns, reading) if reading else None
     verdict = check_condition(program, args.num_obs, args.local, args.seed)
     write_text(args.output, document(verdict, reading._asdict() if reading else None))

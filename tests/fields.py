@@ -148,6 +148,14 @@ def checked(y: Any = None, *, total: Any) -> None:
         sample("y", dist.Binomial(total, logits=z), obs=y)
 
 
+def looked_at(y: Any = None, *, t: Any) -> None:
+    """A prior that depends on a choice by Python, of the values of the data."""
+    shift = np.array([1.0 if y is not None and y[n] > 0 else 0.0 for n in range(len(t))])
+    with plate("rows", len(t)):
+        z = sample("z", dist.Normal(shift, 1))
+        sample("y", dist.Normal(z, t), obs=y)
+
+
 def branching(y: Any = None, *, num_obs: int = 6) -> None:
     z = sample("z", dist.Normal(0, 1))
     spread = 1.0 if z > 0 else 2.0
@@ -245,3 +253,16 @@ def smooth_counts(k: Any = None, *, num_obs: int = 6) -> None:
         return level, None
 
     scan(step, jnp.zeros(()), k, length=num_obs)
+
+
+def exact(n: Any = None, *, num_obs: int = 6) -> None:
+    with plate("rows", num_obs):
+        z = sample("z", dist.Normal(0, 1))
+        sample("n", dist.Poisson(jnp.exp(jnp.clip(z, -8, 8))), obs=n)
+
+
+def shifted(y: Any, x: Any) -> None:
+    """Data that must be given, and so are not drawn near the covariate."""
+    with plate("rows", len(y)):
+        z = sample("z", dist.Normal(0, 1))
+        sample("o", dist.Normal(z + x, 1), obs=y)

@@ -135,6 +135,10 @@ REFUSED = {
         ["frame, observed", "'x', 'y'", "a whole table must take its columns instead"],
     ),
     "on_a_map": (["--data", "map.csv"], ["index 6 is beyond an axis of length 6", "phi[BORDERS[0]]"]),
+    "looked_at": (["--data", "yt.csv"], ["no function of the observations", "1.0 if y is not None and y[n] > 0"]),
+    "dosed ": (["--data", "unit.csv"], ["'base (mg)'", "near to 'base'", "--rename 'base (mg)=base'"]),
+    "five_rows ": (["--data", "word.csv"], ["line 3: y is 'b', not a finite number"]),
+    "exact": (["--data", "big.csv"], ["value 11 (from 0) observed at site 'n' is outside the support of Poisson"]),
     "branching": ([], ["outside of JAX", "spread = 1.0 if z > 0 else 2.0"]),
     "in_groups": (["--data", "grouped.csv"], ["not given: 'num_groups'", "--settings"]),
     "five_rows": (["--data", "grouped.csv"], ["site 'y' have 12 rows, but its plate 'rows' has 5"]),
@@ -147,11 +151,33 @@ REFUSED = {
 def test_one_sentence_and_no_verdict(folder, name):
     write(folder / "divorce.csv", marriage=X, age=T, divorce=X[::-1])
     flags, fragments = REFUSED[name]
-    done = run(folder, name, *flags)
+    write(folder / "yt.csv", y=X, t=T)
+    write(folder / "unit.csv", y=X, **{"base (mg)": T})
+    write(folder / "word.csv", y=[1, "b"])
+    write(folder / "big.csv", n=[*range(11), -1])
+    done = run(folder, name.strip(), *flags)
     assert done.code == 1 and done.out == "" and done.err.count("\n") == 1, done
     for fragment in fragments:
         assert fragment in done.err
     assert not (folder / "v.json").exists()
+
+
+def test_what_is_lost_in_rounding_is_unknown(folder):
+    write(folder / "large.csv", y=X, x=10**7 + np.arange(N))
+    done = run(folder, "shifted", "--data", "large.csv")
+    assert done.out.startswith("Unknown") and "centre or scale x, which is of size 1e+07" in done.out
+
+
+def test_an_index_beyond_the_rows_that_are_looked_at(folder):
+    write(folder / "late.csv", y=X, group=[*GROUP[:-1] % 4, 4])
+    done = run(folder, "four_groups", "--data", "late.csv")
+    assert done.code == 1 and "index 4 is beyond an axis of length 4" in done.err
+
+
+def test_data_that_no_column_fills_are_said_to_be_drawn(folder):
+    write(folder / "only.csv", base=T)
+    done = run(folder, "dosed", "--data", "only.csv")
+    assert done.code == 0 and "no column fills y, drawn by the program" in done.out.lower()
 
 
 def test_an_index_beyond_the_groups(folder):

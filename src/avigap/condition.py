@@ -23,6 +23,7 @@ from avigap.needs import MAX_OFFSETS, direct_offsets, largest_group, needed_cova
 from avigap.probes import NONZERO, ZERO
 from avigap.program import Program
 from avigap.rules import Found, in_bounded_groups, in_one_plate, in_several_plates
+from avigap.target import check_support
 from avigap.ties import alike
 from avigap.twin import Optimum, twin
 from avigap.verdict import RARE, Verdict
@@ -43,8 +44,27 @@ MAX_TRIES = 12
 MIN_VALID = 24
 """Probes at which the log joint must be finite for a verdict."""
 
+MAX_SIZE, SIZED = 1e8, 32
+"""Nats of all terms of the log joint up to which dependences are told from rounding, and points that tell them."""
+
 NUM_EXAMPLES = 3
 """Coupled pairs that are shown, and pairs of positions among which a twin is sought."""
+
+
+def _check_whole(program: Program) -> None:
+    """Raise if all of the data, of which few rows are looked at, do not fit the program.
+
+    Raises
+    ------
+    InputError
+        If an index lies beyond an array, or an observed value outside of the support of its distribution.
+    """
+    arguments = program.arguments(program.num_rows) | program.given(program.num_rows)
+    if not program.columns:
+        return
+    check_bounds(program.function, arguments)
+    if all(arguments.get(name) is not None for name in program.observed):
+        check_support(program, arguments)
 
 
 def sizes(program: Program, num_obs: int | None) -> tuple[int | None, int | None]:
@@ -84,6 +104,7 @@ def check_condition(program: Program, num_obs: int | None = 6, local: Sequence[s
     InputError
         If the program cannot be scored, or has no local latents.
     """
+    _check_whole(program)
     smaller, larger = sizes(program, num_obs)
     latent = sites_at(program, smaller).latent
     if discrete := [name for name, site in latent.items() if site.discrete]:
@@ -95,6 +116,8 @@ def check_condition(program: Program, num_obs: int | None = 6, local: Sequence[s
     if found.attainable == "no":
         found, example = _here(view, found, seed)
     verdict = _verdict(found, program, view, _coupled(view), example)
+    looked = [len(view.places.rows), *([len(more.places.rows)] if more else [])]
+    verdict = verdict._replace(looked_at=looked)
     if verdict.attainable == "no" and not (local or program.local):
         return verdict._replace(way_out=_way_out(program, smaller, larger, view, seed))
     return verdict
@@ -136,6 +159,15 @@ def _shows_more(view: View, more: View) -> bool:
 
 
 def _found(view: View, more: View | None) -> Found:
+    size = float(np.nanmedian(view.scorer(view.points.take(np.arange(0, view.points.number, 2)[:SIZED]))[1]))
+    if size > MAX_SIZE:
+        columns = {name: float(np.abs(np.asarray(view.arguments[name], float)).max()) for name in view.points.data}
+        largest = max(columns, key=columns.__getitem__)
+        reason = (
+            f"the terms of the log joint are of size {size:.0e}, so that dependences are lost in rounding:"
+            f" centre or scale {largest}, which is of size {columns[largest]:.0e}"
+        )
+        return Found("unknown", None, (), (), False, None, (), "too_large", reason)
     strengths = np.concatenate([view.relations.units.ravel(), *(s.ravel() for s in view.relations.rows.values())])
     unclear = int(((strengths > ZERO) & (strengths <= NONZERO)).sum())
     if view.relations.valid < MIN_VALID:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from avigap.adam import ONCE
 from avigap.errors import InputError
 from avigap.faults import said
 from avigap.marks import mark_of, run_marked
@@ -102,12 +103,15 @@ def _only_checks(
     program: Program, arguments: Mapping[str, Any], scorer: Scorer, names: Sequence[str], latents: Any
 ) -> bool:
     """Say whether what a program looks at changes nothing: its log joint is the same for rows in other orders."""
-    data = {name: np.asarray(arguments[name]) for name in names}
-    rows = {len(column) for name, column in data.items() if name in program.observed}
-    for shift in (1, 2):
+    drawn = {name: np.asarray(arguments[name]) for name in names}
+    traced = jax.jit(scorer.log_joint, compiler_options=ONCE)  # traced, it sees the values of the reference
+    rows = {len(column) for name, column in drawn.items() if name in program.observed}
+    cut = max((len(column) for column in drawn.values()), default=0)
+    given = {n: np.asarray(c[: len(drawn[n])]) for n, c in program.columns.items() if n in drawn and cut <= len(c)}
+    for data, shift in ((drawn, 1), (drawn, 2), (drawn | given, 0), (drawn | given, 1)):
         moved = {n: np.roll(c, shift, axis=0) if len(c) in rows else c for n, c in data.items()}
         try:
-            value, size = scorer.log_joint(latents, moved)
+            value, size = traced(latents, moved)
             again, _ = Scorer(program, {**arguments, **moved}).log_joint(latents, {})
         except Exception:  # whatever a user's program raises
             return False

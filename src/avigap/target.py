@@ -64,7 +64,7 @@ class Target:
         sites = sites_of(program, self.arguments)
         if discrete := [name for name, site in sites.latent.items() if site.discrete]:
             raise InputError(f"discrete latents ({', '.join(discrete)}): sum them out, as with MixtureSameFamily")
-        _check_support(program, self.arguments)
+        check_support(program, self.arguments)
         self.places: Places = places_of(program, self.arguments, sites, None, sites, local or program.local)
         self.shapes = {name: sites.latent[name].shape for name in sorted(sites.latent)}
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
@@ -126,11 +126,20 @@ class Target:
         return np.asarray(ravel_pytree(values)[0])
 
 
-def _check_support(program: Program, arguments: Mapping[str, Any]) -> None:
-    """Raise if an observed value lies outside the support of its distribution, where the log joint is not finite."""
-    for name, site in run_program(program.function, arguments, jax.random.key(0))[0].items():
+def check_support(program: Program, arguments: Mapping[str, Any]) -> None:
+    """Raise if an observed value lies outside the support of its distribution, whatever the latents are.
+
+    Raises
+    ------
+    InputError
+        With the site, and the number of the value.
+    """
+    runs = [run_program(program.function, arguments, jax.random.key(seed))[0] for seed in range(2)]
+    for name, site in runs[0].items():
         if site["type"] == "sample" and not is_latent(site):
-            inside = np.asarray(site["fn"].support(site["value"]))
+            inside = np.asarray(site["fn"].support(site["value"])) | np.asarray(
+                runs[1][name]["fn"].support(site["value"])
+            )
             if not inside.all():
                 number = int(np.flatnonzero(~inside.ravel())[0])
                 kind = type(site["fn"]).__name__

@@ -61,6 +61,8 @@ class Verdict(NamedTuple):
         The covariate that holds the group of each row, and the covariates of which each group has one row.
     way_out
         Local latents to name, which can be amortized if all others are taken for shared.
+    looked_at
+        Numbers of rows at which dependences were sought.
     """
 
     attainable: Attainable
@@ -85,6 +87,7 @@ class Verdict(NamedTuple):
     group_column: str | None = None
     group_covariates: Sequence[str] = ()
     way_out: Sequence[str] | None = None
+    looked_at: Sequence[int] = ()
 
     @property
     def local_names(self) -> list[str]:

@@ -36,19 +36,20 @@ class Question(NamedTuple):
 def answer(verdict: Verdict, question: Question | None = None, reading: Reading | None = None) -> str:
     """Return a verdict as at most twelve plain lines."""
     lines = [_first(verdict), f"Why: {_why(verdict)}."]
-    if verdict.attainable in ("yes", "wider_input") or verdict.attainable_here:
+    if verdict.attainable in ("yes", "wider_input") or (verdict.attainable_here and not verdict.way_out):
         lines.append(f"The function must see: {'; '.join(seen_in_words(verdict)) or 'nothing'}.")
     if verdict.edges:
         many = ", .." if len(verdict.edges) > MOST else ""
         where = ", ".join(map(str, verdict.edges[:MOST])) + many
         lines.append(f"At the ends, positions {where} lack a row that it must see: they keep factors of their own.")
     lines += describe(reading) if reading else []
-    lines.append(_roles(verdict, question))
-    lines.append(f"Local latents: {_listed(verdict.local_names)}; shared: {_listed(verdict.shared)}.")
+    lines.append(_roles(verdict, question, reading))
+    if verdict.local:
+        lines.append(f"Local latents: {_listed(verdict.local_names)}; shared: {_listed(verdict.shared)}.")
     if verdict.probes:
         lines.append(
-            f"Judged at {verdict.probes} random points: a dependence that shows at {RARE:.0%} of them was missed with"
-            f" probability {verdict.error_probability:.0e}."
+            f"Judged at {verdict.probes} random points{_looked_at(verdict)}: a dependence that shows at {RARE:.0%} of"
+            f" them was missed with probability {verdict.error_probability:.0e}."
         )
     lines.append(f"Next: {next_step(verdict, question)}")
     return "\n".join(lines)
@@ -61,7 +62,7 @@ def _first(verdict: Verdict) -> str:
         own = f"group ({verdict.group})" if verdict.group else "row"
         return f"With a wider input: one row is not enough, but a function of more reaches the optimum of {FVI} {own}."
     if verdict.attainable == "no" and verdict.attainable_here:
-        return f"No for the graph, yet here yes by symmetry: a function reaches the optimum of {FVI} row."
+        return f"No for the graph, yet here yes by symmetry: a function reaches the optimum of {FVI}."
     if verdict.attainable == "no":
         return f"No: no function of a fixed number of rows reaches the optimum of {FVI} row."
     return f"Unknown: it was not found whether a function reaches the optimum of {FVI} row."
@@ -111,11 +112,17 @@ def seen_in_words(verdict: Verdict) -> list[str]:
     return [*found, *(["the place n of the row itself"] if verdict.needs_index else [])]
 
 
-def _roles(verdict: Verdict, question: Question | None) -> str:
+def _looked_at(verdict: Verdict) -> str:
+    return f" of {' and '.join(map(str, verdict.looked_at))} rows" if verdict.looked_at else ""
+
+
+def _roles(verdict: Verdict, question: Question | None, reading: Reading | None) -> str:
     """Return which site observes each argument, which arguments are covariates, and which change nothing."""
     parts = [
         f"{name} is observed at {_listed([repr(site) for site in own])}" for name, own in verdict.sites.items() if own
     ]
+    drawn = [name for name in verdict.sites if reading and name not in reading.columns]
+    parts += [f"no column fills {_listed(drawn)}, drawn by the program"] if drawn else []
     parts += ["nothing is observed at a site"] if not parts else []
     given = [name for name in verdict.covariates if name not in verdict.sites]
     parts += [f"covariates: {_listed(given)}"] if given else []
@@ -145,15 +152,16 @@ def next_step(verdict: Verdict, question: Question | None) -> str:
 
 def _is_plain(verdict: Verdict) -> bool:
     """Say whether a guide sees what is needed: rows of columns."""
-    return bool(verdict.observed or verdict.covariates) and not any(
-        isinstance(position, Mapping) for position in verdict.edges
-    )
+    has_plates = any(isinstance(position, Mapping) for position in verdict.edges)
+    is_loop = verdict.local_names != list(verdict.local)
+    return bool(verdict.inputs or verdict.covariates) and not has_plates and not is_loop
 
 
 def _after_unknown(verdict: Verdict) -> str:
     after = {
         "discrete_latent": "sum the discrete latents out, and ask again",
-        "not_finite": "give the data with --data, or settings at which the density is finite, and ask again",
+        "not_finite": "ask again with other data or --settings, at which the density is finite",
+        "too_large": "ask again with data that are centred or scaled",
         "inconclusive": "ask again with another --seed, or with more rows by --num-obs",
         "too_few": "ask again with more rows by --num-obs",
     }

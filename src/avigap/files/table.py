@@ -15,6 +15,7 @@ import xarray as xr
 from avigap.errors import InputError
 from avigap.files.arrays import values_of_array
 from avigap.files.text import (
+    COMMENTS,
     Column,
     Values,
     clean,
@@ -141,7 +142,9 @@ def open_table(path: Path) -> Table:
     cells = read_cells(path, content)
     columns = [[*map(str.strip, column)] for column in zip(*cells.rows, strict=True)] or [[] for _ in cells.names]
     comma = cells.separator != "," and has_decimal_comma(columns)
-    notes = [*cells.notes, *(["decimal mark ','"] if comma else [])]
+    points = cells.separator == ";" and any("." in each and is_number(each) for own in columns for each in own)
+    mark = "decimal mark ','" if comma else "decimal mark '.'" if points else ""
+    notes = [*cells.notes, *([mark] if mark else [])]
     return Table(path, cells.names, columns, notes, cells.lines, cells.separator, comma)
 
 
@@ -302,6 +305,8 @@ def _nothing_taken(table: Table, wanted: Wanted) -> InputError:
     takes = f"none of the columns that the program takes, {_first(wanted.names, 8)}{needs}"
     takes = takes if wanted.names else "no column left to take"
     advice = "a program that takes a whole table must take its columns instead, each by its name"
+    if table.names[0].startswith(COMMENTS):
+        advice = "if line 1 is a comment, delete it"
     return InputError(f"{table.path} has {takes}; it has {listed(table.headings)}; {advice}")
 
 
@@ -367,6 +372,8 @@ def _likeness(heading: str, name: str) -> float:
     one, other = (re.sub(r"[\W_]", "", each).casefold() for each in (heading, name))
     if one == other:
         return float(bool(one))
+    if other and other in (re.sub(r"[\W_]", "", word).casefold() for word in re.split(r"[\s_.()\[\]-]+", heading)):
+        return 0.9
     return difflib.SequenceMatcher(None, one, other).ratio() if min(len(one), len(other)) >= 4 else 0.0
 
 

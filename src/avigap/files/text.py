@@ -35,6 +35,7 @@ THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}([,.' \u00a0\u2009\u202f\u2019])\d{3}(
 INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _CLOCK = r"\d{1,2}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?(?: ?[AaPp][Mm])?(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?"
 _YEAR, _MONTH, _DAY = r"(?:1[5-9]|2[01])\d{2}", r"(?:0?[1-9]|1[0-2]|[A-Za-z]{3,9})", r"(?:0?[1-9]|[12]\d|3[01])"
+_NAMED = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _DATES = (
     rf"{_YEAR}-(?:0[1-9]|1[0-2])",
     rf"{_YEAR}([-/.]){_MONTH}\1{_DAY}",
@@ -43,6 +44,8 @@ _DATES = (
     rf"{_DAY}([/.]){_MONTH}\4\d{{2}}",
     rf"{_MONTH}/{_DAY}/\d{{2}}",
     rf"[A-Za-z]{{3,9}}\.? {_DAY},? {_YEAR}",
+    rf"{_DAY}[- ](?:{_NAMED})[a-z]*",
+    rf"(?:{_NAMED})[a-z]*[- ]{_DAY}",
 )
 DATE = re.compile(rf"(?:{'|'.join(_DATES)})(?:[T ,]+{_CLOCK})?|(?=\d{{2}}:|\d:\d{{2}}:){_CLOCK}", re.ASCII)
 BESIDE = re.compile(
@@ -359,8 +362,8 @@ def _numbers(cells: Sequence[str], numbers: Mapping[str, float]) -> np.ndarray:
 
 
 def _are_truths(present: set[str]) -> bool:
-    """Whether texts are truth values; bare T and F are, where both occur."""
-    return present <= TRUE | FALSE and len(present & {"T", "F"}) != 1
+    """Whether texts are truth values; a bare T or F alone may be a name."""
+    return present <= TRUE | FALSE and present not in ({"T"}, {"F"})
 
 
 def coded(column: Column, lacks: np.ndarray, known: Sequence[str] | None = None) -> Values:
