@@ -221,6 +221,14 @@ def backwards(y: Any, t: Any) -> None:
         sample("y", dist.Normal(z, 1), obs=y[::-1])
 
 
+@numpyro.handlers.reparam(config={})
+def less_an_offset(y: Any = None, *, offset: Any) -> None:
+    """The value of the site is made of both, y may be None but is not drawn then, and a handler decorates it."""
+    with plate("rows", len(offset)):
+        z = sample("z", dist.Normal(offset, 1))
+        sample("change", dist.Normal(z, 2), obs=y - offset)
+
+
 def shows_latents(x: Any, y: Any = None) -> Any:
     """Returns its latents, which are as many as its data."""
     with plate("rows", len(x)):
@@ -266,3 +274,10 @@ def shifted(y: Any, x: Any) -> None:
     with plate("rows", len(y)):
         z = sample("z", dist.Normal(0, 1))
         sample("o", dist.Normal(z + x, 1), obs=y)
+
+
+def echoed(y: Any = None, *, num_obs: int = 6) -> None:
+    """Data that hardly ever differ from the latents."""
+    with plate("rows", num_obs):
+        k = sample("k", dist.Bernoulli(0.5))
+        sample("y", dist.Bernoulli(jnp.where(k == 1, 0.999, 0.001)), obs=y)

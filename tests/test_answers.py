@@ -61,6 +61,7 @@ OBSERVED = {
     "two_parts": ({"both": np.stack([X, T], axis=1)}, {"both": ["one", "two"]}, []),
     "halves": ({"y": np.concatenate([X, T])}, {"y": ["before", "after"]}, []),
     "backwards": ({"y": X, "t": T}, {"y": ["y"]}, ["t"]),
+    "less_an_offset": ({"y": X, "offset": T}, {"y": ["change"]}, ["offset"]),
     "shows_latents": ({"x": X, "y": T}, {"y": ["y"]}, ["x"]),
     "selected": ({"y": X, "seen": SEEN}, {"y": ["k"]}, ["seen"]),
     "exchanged": ({"x": X, "y": T}, {"x": ["y"], "y": ["x"]}, []),
@@ -95,6 +96,13 @@ def test_a_latent_that_is_returned_is_not_the_datum():
     program = bind_program(fields.shows_latents, {}, {"x": X}, 6)
     trace, data = program.simulate(program.arguments(6), jax.random.key(0))
     np.testing.assert_array_equal(data["y"], trace["y"]["value"])
+
+
+def test_latents_that_happen_to_equal_the_data_are_not_the_data():
+    program = bind_program(fields.echoed, {}, {}, 6)
+    trace, _ = program.simulate(program.arguments(6), jax.random.key(0))
+    np.testing.assert_array_equal(trace["k"]["value"], trace["y"]["value"])
+    assert program.observed["y"].sites == ("y",)
 
 
 def write(path, **columns):

@@ -179,7 +179,8 @@ def _bound(
             _check_count(function, free, count, trace)
         _check_plates(trace)
         check_bounds(function, free)
-        roles = roles_of(function, free, list(columns))
+        optional = [name for name in parameters.unset if name not in parameters.required]
+        roles = roles_of(function, free, list(columns), optional)
     observed: dict[str, Where | None] = dict.fromkeys(roles.sites)
     sites = dict(roles.sites)
     blind = free | dict.fromkeys(name for name in sites if name in roles.drawn)

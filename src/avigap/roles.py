@@ -5,7 +5,6 @@ Arguments are followed through a run (:mod:`avigap.marks`); what a program compu
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 import jax
@@ -35,8 +34,14 @@ class Roles(NamedTuple):
     drawn: frozenset[str]
 
 
-def roles_of(function: Callable[..., Any], arguments: Mapping[str, Any], names: Collection[str]) -> Roles:
-    """Return what the arguments ``names`` of a program are, all of which are given as arrays."""
+def roles_of(
+    function: Callable[..., Any], arguments: Mapping[str, Any], names: Collection[str], optional: Collection[str] = ()
+) -> Roles:
+    """Return what the arguments ``names`` of a program are, all of which are given as arrays.
+
+    Of several arguments that the value of one site is made of, as ``y - offset``, those are observed without which the
+    program draws the site; else those of ``optional``, which may be None; else all.
+    """
     key = jax.random.key(0)
     if not names:
         return Roles({}, frozenset(), frozenset())
@@ -44,19 +49,14 @@ def roles_of(function: Callable[..., Any], arguments: Mapping[str, Any], names: 
     trace, _ = draw(function, arguments, key)
     found = {name: _without(function, arguments, name, key) for name in sorted(set().union(*candidates.values()))}
     drawn = {name: [s for s in candidates if s in other and is_latent(other[s])] for name, other in found.items()}
-    optional = {n for n, p in _parameters(function).items() if p.default is None}
     sites: dict[str, list[str]] = {}
     for site, own in candidates.items():
-        chosen = {name for name in own if site in drawn[name]} or own & optional or own
+        chosen = {name for name in own if site in drawn[name]} or own & set(optional) or own
         for name in (n for n in arguments if n in chosen):
             sites.setdefault(name, []).append(site)
     order = {name: tuple(s for s in trace if s in own) for name, own in sites.items()}
     can_be_drawn = {name for name, own in order.items() if own and set(own) <= set(drawn[name])}
     return Roles(order, frozenset(enters), frozenset(can_be_drawn))
-
-
-def _parameters(function: Callable[..., Any]) -> Mapping[str, Parameter]:
-    return signature(function).parameters
 
 
 def _without(function: Callable[..., Any], arguments: Mapping[str, Any], name: str, key: jax.Array) -> Trace:
@@ -71,7 +71,6 @@ def _followed(
 ) -> tuple[dict[str, set[str]], set[str]]:
     """Return which arguments the value of each observed site is made of, and those that enter the density."""
     reference = {name: np.asarray(arguments[name]) for name in names}
-
     found: list[tuple[dict[str, Mark], Mark]] = []
 
     def run(**own: Any) -> None:

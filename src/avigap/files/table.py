@@ -171,11 +171,12 @@ def _native(array: np.ndarray) -> np.ndarray:
 def _open_frame(path: Path, kind: str) -> Table:
     read = pd.read_parquet if kind == "parquet" else pd.read_feather
     try:
-        return table_of_frame(path, read(path))
+        frame = read(path)
     except ImportError as error:
         raise InputError(f"reading {path} needs pyarrow: pip install pyarrow") from error
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError) as error:  # those of pyarrow are kinds of these
         raise InputError(f"{path} is not a readable {kind} file: truncated, or another format") from error
+    return table_of_frame(path, frame)
 
 
 def table_of_frame(path: Path, frame: pd.DataFrame) -> Table:
