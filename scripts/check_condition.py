@@ -6,14 +6,13 @@ import jax
 import numpy as np
 
 from avigap import cli
-from avigap.binding import bind_program, parameters_of
 from avigap.condition import check_condition
 from avigap.errors import InputError
 from avigap.files.table import Reading
 from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
 from avigap.paths import check_output, write_text
-from avigap.program import Program
+from avigap.program.arguments import Program, bind_program, parameters_of
 from avigap.verdict import document
 from avigap.words import Question, answer
 

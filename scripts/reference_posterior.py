@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from avigap import cli
-from avigap.binding import bind_program
 from avigap.files.table import describe
 from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
 from avigap.paths import check_output, write_text
+from avigap.program.arguments import bind_program
 from avigap.reference import COLUMNS, Effort, reference_posterior
 
 

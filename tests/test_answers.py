@@ -13,11 +13,11 @@ from numpyro import handlers
 from programs import ROOT, call
 
 import avigap
-from avigap.binding import bind_program
 from avigap.condition import check_condition
 from avigap.config import check_config
 from avigap.errors import InputError
 from avigap.loading import load_program
+from avigap.program.arguments import bind_program
 from avigap.words import answer
 
 FIELDS = f"{ROOT}/tests/fields.py"

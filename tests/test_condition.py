@@ -11,10 +11,10 @@ import yaml
 from programs import ROOT, call, start
 from renamed import other, renamed
 
-from avigap.binding import bind_program
 from avigap.condition import check_condition
 from avigap.errors import InputError
 from avigap.loading import load_program
+from avigap.program.arguments import bind_program
 from avigap.verdict import document
 from avigap.words import answer
 

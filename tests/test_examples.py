@@ -10,7 +10,7 @@ from programs import ROOT
 
 from avigap.files.table import read_columns
 from avigap.loading import load_program
-from avigap.tracing import draw, is_latent
+from avigap.program.tracing import draw, is_latent
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 

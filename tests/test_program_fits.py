@@ -10,7 +10,6 @@ import pytest
 
 from avigap import bind, factorized, models, simulate
 from avigap.amortized import evaluate, fit_functions
-from avigap.binding import bind_program
 from avigap.condition import check_condition
 from avigap.elbo import monte_carlo
 from avigap.errors import InputError
@@ -20,6 +19,7 @@ from avigap.gap import fit_amortized
 from avigap.inputs import inputs_of
 from avigap.nodes import Nodes, cubature, sobol, supports
 from avigap.optimum import fit_factorized
+from avigap.program.arguments import bind_program
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, Problem
 from avigap.target import Target

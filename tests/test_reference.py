@@ -10,8 +10,8 @@ import pytest
 from programs import call
 from scipy.special import digamma, polygamma
 
-from avigap.binding import bind_program
 from avigap.errors import InputError
+from avigap.program.arguments import bind_program
 from avigap.reference import COLUMNS, Effort, reference_posterior
 
 X = np.array([2.0, -0.5, 3.1])

@@ -18,8 +18,8 @@ import numpy as np
 
 from avigap.adam import ONCE
 from avigap.probes import NONZERO, significance
+from avigap.program.tracing import log_probs
 from avigap.target import Kind, Target
-from avigap.tracing import log_probs
 
 MAX_PERIOD = 9
 """Colours of a series of units by position, at most; more, and every unit has one of its own."""

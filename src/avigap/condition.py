@@ -16,12 +16,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from avigap.adam import ONCE
-from avigap.bounds import check_bounds
 from avigap.errors import InputError
 from avigap.exchange import exchangeable_pairs
 from avigap.needs import MAX_OFFSETS, direct_offsets, largest_group, needed_covariates, needed_rows, plate_of, window_of
 from avigap.probes import NONZERO, ZERO
-from avigap.program import Program
+from avigap.program.arguments import Program
+from avigap.program.bounds import check_bounds
 from avigap.rules import Found, in_bounded_groups, in_one_plate, in_several_plates
 from avigap.target import check_support
 from avigap.ties import alike

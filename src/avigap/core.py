@@ -1,4 +1,4 @@
-"""Models and their log joints: with :mod:`avigap.tracing` the only module that touches NumPyro's handlers.
+"""Models and their log joints: with :mod:`avigap.program.tracing` the only module that touches NumPyro's handlers.
 
 A model is one NumPyro program that simulates when ``x`` is None and scores when it is given. Everything else in the
 package sees it through three functions of arrays: :func:`simulate`, :func:`log_joint` and :func:`log_rows`.
@@ -18,7 +18,7 @@ from numpyro.distributions import biject_to
 from numpyro.infer.initialization import init_to_feasible
 
 from avigap.errors import InputError
-from avigap.tracing import is_latent, log_probs
+from avigap.program.tracing import is_latent, log_probs
 
 ENTROPY_OF_STANDARD_NORMAL = 0.5 * log(2 * pi * e)
 

@@ -14,11 +14,11 @@ import numpy as np
 from avigap.adam import ONCE
 from avigap.errors import InputError
 from avigap.faults import said
-from avigap.marks import mark_of, run_marked
-from avigap.positions import Places
 from avigap.probes import NONZERO, Arrays, Points, Scorer, significance
-from avigap.program import Program
-from avigap.tracing import WholePlates, log_probs
+from avigap.program.arguments import Program
+from avigap.program.marks import mark_of, run_marked
+from avigap.program.plates import Places
+from avigap.program.tracing import WholePlates, log_probs
 
 Block = tuple[str, int]
 """("", unit) for local latents, or (name, row) for a row of an argument; name is :data:`X` for all observations."""

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avigap.binding import parameters_of
 from avigap.errors import InputError
 from avigap.files.table import Reading, Wanted, read_columns
 from avigap.loading import load_program
 from avigap.paths import check_input
-from avigap.program import NUM_OBS
+from avigap.program.arguments import NUM_OBS, parameters_of
 
 
 class Options(NamedTuple):

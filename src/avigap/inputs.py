@@ -17,8 +17,8 @@ from scipy.sparse.csgraph import connected_components
 
 from avigap.adam import ONCE
 from avigap.errors import InputError
-from avigap.positions import Position
 from avigap.probes import NONZERO
+from avigap.program.plates import Position
 from avigap.target import Kind, Target
 from avigap.verdict import Verdict
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from avigap.adam import ONCE
-from avigap.marks import plain, run_marked
-from avigap.program import Program, run_program
-from avigap.tracing import WholePlates, is_latent, log_probs
+from avigap.program.arguments import Program, run_program
+from avigap.program.marks import plain, run_marked
+from avigap.program.tracing import WholePlates, is_latent, log_probs
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from avigap.errors import InputError, unknown
 from avigap.families import Family, build
 from avigap.guide import Guide
-from avigap.program import MAX_LEAD
+from avigap.program.arguments import MAX_LEAD
 from avigap.program_shape import Latent, Positions, Shape, dims_of, positions_in, shape_of
 
 PARAMETERS = "amortized"

@@ -9,7 +9,7 @@ from numpyro import handlers
 from numpyro.distributions import biject_to
 
 from avigap.errors import InputError, unknown
-from avigap.tracing import Trace, is_latent
+from avigap.program.tracing import Trace, is_latent
 
 
 class Latent(NamedTuple):

@@ -18,9 +18,9 @@ from numpyro.infer.reparam import LocScaleReparam, Reparam, TransformReparam
 from numpyro.infer.util import unconstrain_fn
 
 from avigap.errors import InputError
-from avigap.program import Program
-from avigap.sites import sites_of
-from avigap.tracing import Site, WholePlates
+from avigap.program.arguments import Program
+from avigap.program.sites import sites_of
+from avigap.program.tracing import Site, WholePlates
 
 MAX_R_HAT, MIN_ESS = 1.01, 400.0
 """What a reference must reach: Vehtari, Gelman, Simpson, Carpenter and Buerkner (2021)."""

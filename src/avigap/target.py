@@ -18,10 +18,10 @@ from numpyro.distributions import biject_to
 
 from avigap.core import MeanField
 from avigap.errors import InputError
-from avigap.positions import Places, places_of
-from avigap.program import Program, run_program
-from avigap.sites import sites_of
-from avigap.tracing import WholePlates, is_latent, log_probs
+from avigap.program.arguments import Program, run_program
+from avigap.program.plates import Places, places_of
+from avigap.program.sites import sites_of
+from avigap.program.tracing import WholePlates, is_latent, log_probs
 
 
 class Kind(NamedTuple):

@@ -16,8 +16,8 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from avigap.adam import ONCE
-from avigap.positions import Places
 from avigap.probes import Arrays, Scorer
+from avigap.program.plates import Places
 
 RELATIVE = 0.01
 """Of a scale: two factors differ if they do by more than this part, and more than ten times the error."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from avigap.errors import InputError
 from avigap.paths import check_input
+from avigap.program.shown import indexed
 from avigap.rules import Attainable
-from avigap.shown import indexed
 
 RARE = 0.05
 """Share of the probes at which a dependence shows, for which the probability to miss it is stated."""

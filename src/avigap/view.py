@@ -8,11 +8,11 @@ import numpy as np
 
 from avigap.coupling import Relations, X, changeable, related_to_change, relations
 from avigap.errors import InputError
-from avigap.positions import Places, nothing_to_amortize, places_of
 from avigap.probes import NONZERO, Arrays, Points, Scorer, draw_points
-from avigap.program import Program
-from avigap.roles import other_orders
-from avigap.sites import Sites, sites_of
+from avigap.program.arguments import Program
+from avigap.program.plates import Places, nothing_to_amortize, places_of
+from avigap.program.roles import other_orders
+from avigap.program.sites import Sites, sites_of
 
 
 class View(NamedTuple):

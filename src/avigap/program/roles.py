@@ -1,7 +1,7 @@
 """What the arguments of a program are: which sites observe them, and which of them enter the log density.
 
-Arguments are followed through a run (:mod:`avigap.marks`); what a program computes from one outside of JAX, as with
-``numpy``, is followed by values: by runs with its rows in other orders. Names play no part.
+Arguments are followed through a run (:mod:`avigap.program.marks`); what a program computes from one outside of JAX, as
+with ``numpy``, is followed by values: by runs with its rows in other orders. Names play no part.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -12,8 +12,8 @@ import numpy as np
 from numpyro import handlers
 from numpyro.distributions import biject_to
 
-from avigap.marks import Mark, mark_of, plain, run_marked
-from avigap.tracing import Trace, draw, is_latent
+from avigap.program.marks import Mark, mark_of, plain, run_marked
+from avigap.program.tracing import Trace, draw, is_latent
 
 
 class Roles(NamedTuple):

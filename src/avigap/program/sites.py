@@ -8,8 +8,8 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from avigap.errors import InputError
-from avigap.program import Program, run_program
-from avigap.tracing import Site, is_latent
+from avigap.program.arguments import Program, run_program
+from avigap.program.tracing import Site, is_latent
 
 
 class SiteShape(NamedTuple):

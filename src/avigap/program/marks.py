@@ -6,7 +6,7 @@ Python asks for one, as ``if (y > total).any()`` and ``numpy.asarray(y)`` do, it
 request is noted. Within :func:`jax.jit` and :func:`jax.vmap` these are the values of a reference, while everything else
 stays traced.
 
-This module and :mod:`avigap.bounds` are the only ones that use internals of JAX (0.10).
+This module and :mod:`avigap.program.bounds` are the only ones that use internals of JAX (0.10).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

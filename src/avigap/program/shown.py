@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from avigap.tracing import Trace, draw, is_latent
+from avigap.program.tracing import Trace, draw, is_latent
 
 MAX_PARTS = 4
 """Sites that take parts of one argument, at most, among which their order is sought."""

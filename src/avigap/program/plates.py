@@ -7,11 +7,11 @@ import jax
 import numpy as np
 
 from avigap.errors import InputError
-from avigap.program import Program
-from avigap.roles import elements_of
-from avigap.shown import indexed
-from avigap.sites import Sites, SiteShape
-from avigap.tracing import draw, is_latent
+from avigap.program.arguments import Program
+from avigap.program.roles import elements_of
+from avigap.program.shown import indexed
+from avigap.program.sites import Sites, SiteShape
+from avigap.program.tracing import draw, is_latent
 
 Position = tuple[tuple[str, int], ...]
 """Index in each plate; a latent without a plate, or a row of data, has one in the plate of the observations."""

@@ -9,7 +9,7 @@ from jax._src import core, source_info_util
 
 from avigap.errors import InputError
 from avigap.faults import line_in_words
-from avigap.tracing import draw
+from avigap.program.tracing import draw
 
 CHEAP = frozenset(
     {"lt", "ge", "gt", "le", "eq", "ne", "add", "sub", "mul", "select_n", "convert_element_type", "broadcast_in_dim"}

@@ -1,0 +1,1 @@
+"""NumPyro programs as functions of arrays: their arguments, sites and plates, and what interacts in them."""
