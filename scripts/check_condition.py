@@ -6,15 +6,18 @@ import jax
 import numpy as np
 
 from avigap import cli
-from avigap.condition import check_condition
+from avigap.condition.check import check_condition
+from avigap.condition.verdict import document
+from avigap.condition.words import Question, answer
 from avigap.errors import InputError
 from avigap.files.table import Reading
 from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
 from avigap.paths import check_output, write_text
 from avigap.program.arguments import Program, bind_program, parameters_of
-from avigap.verdict import document
-from avigap.words import Question, answer
+
+FEW = 6
+"""Rows at which it is found out what the arguments are."""
 
 
 def main() -> None:
@@ -26,7 +29,11 @@ def main() -> None:
     parser.add_argument(
         "--local", nargs="+", default=[], help="local latents; else those in a plate of the observations"
     )
-    parser.add_argument("--num-obs", type=cli.whole(2), default=6, help="observations to look at, and at twice as many")
+    parser.add_argument(
+        "--num-obs",
+        type=cli.whole(2),
+        help="rows that the program simulates, 200 if absent, and twice as many; data are looked at whole",
+    )
     parser.add_argument("--seed", type=cli.whole(0), default=0, help="of the random points")
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     args = parser.parse_args()
@@ -38,7 +45,7 @@ def main() -> None:
     function, local = load_program(args.model)
     columns, reading = read_data(args.data, wanted_by(function, args.settings), options) if args.data else ({}, None)
     try:
-        program = bind_program(function, args.settings, columns, args.num_obs, local)
+        program = bind_program(function, args.settings, columns, args.num_obs or FEW, local)
     except InputError as error:
         if reading and reading.unused and "not given" in str(error):
             raise InputError(f"{error}; columns that no argument takes: {', '.join(reading.unused)}") from error

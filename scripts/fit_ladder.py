@@ -6,13 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from avigap import cli
+from avigap.condition.verdict import read_verdict
 from avigap.ladder import decompose, fit_ladder, ladder_of
 from avigap.paths import check_output
 from avigap.sample_fits import read_factorized, write_ladder
 from avigap.samples import read_samples
 from avigap.settings import check_settings
 from avigap.starts import DEFAULTS, fit_settings
-from avigap.verdict import read_verdict
 
 
 def main() -> None:

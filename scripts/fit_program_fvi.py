@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from avigap import cli
+from avigap.condition.verdict import read_verdict
 from avigap.factorized import fit_target
 from avigap.paths import check_output
 from avigap.sample_fits import write_factorized
 from avigap.samples import read_samples
-from avigap.verdict import read_verdict
 
 
 def main() -> None:

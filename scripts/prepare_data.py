@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from avigap import cli
+from avigap.condition.verdict import read_verdict
 from avigap.errors import InputError
 from avigap.files.table import describe
 from avigap.given import add_options, options_of, read_data, wanted_by
 from avigap.loading import load_program
 from avigap.paths import check_output
 from avigap.samples import Sample, draw, part_of, write_samples
-from avigap.verdict import read_verdict
 
 
 def main() -> None:

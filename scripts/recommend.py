@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from avigap import cli
+from avigap.condition.verdict import read_verdict
 from avigap.paths import check_output, write_text
 from avigap.recommend import recommendation
 from avigap.sample_fits import read_ladder, read_stats
-from avigap.verdict import read_verdict
 
 
 def main() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from avigap import cli
+from avigap.condition.verdict import read_verdict
 from avigap.paths import check_output, write_text
 from avigap.programs_table import distance_to, markdown, row_of
 from avigap.sample_fits import read_factorized, read_ladder
 from avigap.samples import read_samples
 from avigap.tables import read_table
-from avigap.verdict import read_verdict
 
 
 def main() -> None:

@@ -11,12 +11,12 @@ import yaml
 from programs import ROOT, call, start
 from renamed import other, renamed
 
-from avigap.condition import check_condition
+from avigap.condition.check import check_condition
+from avigap.condition.verdict import document
+from avigap.condition.words import answer
 from avigap.errors import InputError
 from avigap.loading import load_program
 from avigap.program.arguments import bind_program
-from avigap.verdict import document
-from avigap.words import answer
 
 VERDICT_SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/verdict.schema.yaml").read_text())
 T = np.array([0.3, -1.2, 0.8, 2.1, -0.4, 1.0, 0.2, -0.7, 1.4, -2.0, 0.6, 0.1])
@@ -186,7 +186,6 @@ def test_other_random_points_give_the_same_verdict(name, seed):
     assert (
         first.attainable == again.attainable and first.inputs == again.inputs and first.covariates == again.covariates
     )
-    assert 0 < again.error_probability < 1e-4
 
 
 @pytest.mark.parametrize("num_obs", [4, 7])
@@ -260,7 +259,7 @@ def test_the_program_of_the_command_line(tmp_path):
     assert done.code == 0, done.err
     verdict = json.loads((tmp_path / "v.json").read_text())
     assert (verdict["attainable"], verdict["covariates"]) == ("yes", ["sigma"])
-    assert verdict["version"] == 1 and verdict["sites"] == {"y": ["y"]}
+    assert verdict["version"] == 2 and verdict["sites"] == {"y": ["y"]}
     assert verdict["read"]["columns"] == {"y": "y", "sigma": "sigma"}
     assert "The function must see: y and sigma of its own row." in done.out
     assert "Read d.csv: 12 rows; y, sigma from columns of the same names." in done.out

@@ -10,7 +10,7 @@ import pytest
 
 from avigap import bind, factorized, models, simulate
 from avigap.amortized import evaluate, fit_functions
-from avigap.condition import check_condition
+from avigap.condition.check import check_condition
 from avigap.elbo import monte_carlo
 from avigap.errors import InputError
 from avigap.factorized import fit_target

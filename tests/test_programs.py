@@ -11,6 +11,7 @@ import pytest
 from programs import ROOT, call
 
 from avigap import ladder
+from avigap.condition.verdict import Verdict
 from avigap.config import check_config
 from avigap.errors import InputError
 from avigap.evidence import importance
@@ -20,7 +21,6 @@ from avigap.programs_table import distance_to, markdown
 from avigap.recommend import chosen, pays_from, recommendation
 from avigap.samples import Sample, draw, part_of, read_samples, write_samples
 from avigap.starts import DEFAULTS
-from avigap.verdict import Verdict
 
 SCHEMA = ROOT / "workflow/schemas/config.schema.yaml"
 EXAMPLE = {"model": "examples/rats.py:program", "data": {"file": "examples/rats.csv"}}

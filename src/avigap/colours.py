@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from avigap.adam import ONCE
-from avigap.probes import NONZERO, significance
 from avigap.program.tracing import log_probs
+from avigap.significance import NONZERO, significance
 from avigap.target import Kind, Target
 
 MAX_PERIOD = 9

@@ -1,11 +1,16 @@
 """What went wrong in a user's program, as the cause and the line."""
 
 import linecache
+import sys
 import sysconfig
+from functools import cache
 from pathlib import Path
 from traceback import extract_tb
+from types import FrameType
+from typing import Any
 
 import jax
+from jax._src import source_info_util
 
 MAX_LINE = 100
 """Characters of a line of the program that are shown."""
@@ -37,13 +42,35 @@ def said(error: BaseException) -> str:
 
 def line_of(error: BaseException) -> str | None:
     """Return the last line of the user's own files that an error passed through, in words; None if there is none."""
-    packages = [Path(__file__).parent, *map(Path, {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})]
     found = None
     for frame in extract_tb(error.__traceback__):
-        file = Path(frame.filename)
-        if frame.lineno and file.is_file() and not any(file.is_relative_to(package) for package in packages):
+        if frame.lineno and _is_own(frame.filename):
             found = line_in_words(frame.filename, frame.lineno)
     return found
+
+
+def line_here() -> str:
+    """Return the line of the user's own files that is being run, in words; empty if there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if _is_own(frame.f_code.co_filename):
+            return line_in_words(frame.f_code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return ""
+
+
+def line_of_operation(source: Any) -> str:
+    """Return the line of the user's own files that an equation of a jaxpr comes from, in words; empty if none."""
+    frames = source_info_util.user_frames(source.traceback) if source is not None else ()
+    return next((line_in_words(f.file_name, f.start_line) for f in frames if _is_own(f.file_name)), "")
+
+
+@cache
+def _is_own(filename: str) -> bool:
+    """Say whether a file is neither of this package, nor of an installed one or of Python."""
+    packages = [Path(__file__).parent, *map(Path, {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")})]
+    file = Path(filename)
+    return file.is_file() and not any(file.is_relative_to(package) for package in packages)
 
 
 def line_in_words(filename: str, number: int) -> str:

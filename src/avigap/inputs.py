@@ -16,11 +16,11 @@ from jaxtyping import Bool, Float
 from scipy.sparse.csgraph import connected_components
 
 from avigap.adam import ONCE
+from avigap.condition.verdict import Verdict
 from avigap.errors import InputError
-from avigap.probes import NONZERO
 from avigap.program.plates import Position
+from avigap.significance import NONZERO
 from avigap.target import Kind, Target
-from avigap.verdict import Verdict
 
 CHUNK = 64
 """Changed rows, or moved units, whose gradients are computed at once."""

@@ -8,13 +8,13 @@ import pandas as pd
 from jaxtyping import PRNGKeyArray
 
 from avigap.amortized import Amortized, fit_functions
+from avigap.condition.verdict import Verdict
 from avigap.errors import InputError
 from avigap.evidence import importance
 from avigap.families import build
 from avigap.inputs import inputs_of
 from avigap.nodes import Nodes
 from avigap.starts import FitSettings
-from avigap.verdict import Verdict
 
 GOOD_K = 0.7
 """Pareto k up to which importance sampling gives the log evidence (Vehtari et al. 2024)."""

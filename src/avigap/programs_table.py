@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from avigap.condition.verdict import Verdict
 from avigap.recommend import at_largest, chosen
 from avigap.target import Target
-from avigap.verdict import Verdict
 
 HEAD = (
     *("program", "N", "verdict", "inputs", "F-VI", "constant", "linear", "best"),

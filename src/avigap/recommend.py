@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from avigap.verdict import Verdict
+from avigap.condition.verdict import Verdict
 
 ENOUGH = 0.01
 """Gap in nats per observation below which a function of few parameters is recommended."""

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import PRNGKeyArray
 
+from avigap.condition.verdict import Verdict
 from avigap.data import node_name
 from avigap.errors import InputError
 from avigap.files.netcdf import read_tree, reading, write_tree
@@ -18,7 +19,6 @@ from avigap.loading import load_program
 from avigap.nodes import Nodes
 from avigap.program.arguments import bind_program, count_rows
 from avigap.target import Target
-from avigap.verdict import Verdict
 
 GROUP = "columns"
 

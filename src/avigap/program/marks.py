@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from jax._src import core
 
+from avigap.faults import line_here
+
 Names = frozenset[str]
 
 NOTHING: Names = frozenset()
@@ -50,6 +52,7 @@ class Marked(core.Tracer):
 
     def _ask(self, how: str) -> np.ndarray:
         self._trace.asked.append((how, self.mark.all))
+        self._trace.lines.append(line_here())
         return np.asarray(self.value())
 
     def full_lower(self) -> "Marked":
@@ -92,14 +95,17 @@ class Marks(core.Trace):
     ----------
     asked
         How a value was asked for (``bool``, ``int``, ``float`` or ``array``), and of which arguments it was made.
+    lines
+        The line of the program that asked, for each.
     """
 
-    __slots__ = ("around", "asked")
+    __slots__ = ("around", "asked", "lines")
 
     def __init__(self) -> None:
         super().__init__()
         self.around = core.trace_ctx.trace
         self.asked: list[tuple[str, Names]] = []
+        self.lines: list[str] = []
         self.requires_low = False
 
     def mark(self, name: str, traced: Any, value: Any) -> Marked:

@@ -58,6 +58,12 @@ class Places(NamedTuple):
     row_of: Mapping[str, np.ndarray]
     main: str
 
+    @property
+    def is_in_one_plate(self) -> bool:
+        """Say whether all units lie in one and the same plate, and in no other."""
+        plate = self.units[0][0][0] if self.units else ""
+        return all(len(own) == 1 and own[0][0] == plate for own in self.units)
+
     def elements(self, unit: int) -> list[tuple[str, str, int]]:
         """Return (label, site, flat index) of every element of a unit, in an order that is the same for like units."""
         found = [(self.label_of[n], n, int(i)) for n in self.local for i in np.flatnonzero(self.unit_of[n] == unit)]
@@ -79,7 +85,7 @@ def places_of(
     arguments, sites
         Of a run with observations.
     larger
-        Sites of the same program with more observations: what grows with N.
+        Sites of the same program with another number of observations: what grows with N.
     whole
         Sites with all the data that are given: columns of groups have as many rows as their plates have there.
     names
@@ -120,7 +126,7 @@ def places_of(
 def _main_plate(program: Program, arguments: Mapping[str, Any], sites: Sites, larger: Sites | None) -> Main:
     frames = [frame for site in sites.observed.values() for frame in site.plates]
     after = {f[0]: f[1] for site in larger.observed.values() for f in site.plates} if larger else {}
-    growing = [frame for frame in frames if after.get(frame[0], frame[1]) > frame[1]]
+    growing = [frame for frame in frames if after.get(frame[0], frame[1]) != frame[1]]
     for name, size, _ in growing:
         return Main(name, size, after[name])
     for name, site in sites.observed.items():
@@ -139,7 +145,7 @@ def _series(sites: Sites, larger: Sites | None, main: Main) -> dict[str, tuple[s
     found: dict[str, tuple[str, int]] = {}
     after = {stem: len(names) for stem, names in indexed(larger.latent).items()} if larger else {}
     for stem, names in indexed(sites.latent).items():
-        grows = after.get(stem, 0) > len(names) if larger else len(names) == main.size
+        grows = after.get(stem, len(names)) != len(names) if larger else len(names) == main.size
         if grows and not any(sites.latent[name].plates for name in names):
             found |= {name: (stem, number) for number, name in enumerate(names)}
     return found
@@ -177,10 +183,10 @@ def nothing_to_amortize(latent: Iterable[str]) -> InputError:
 
 
 def _grown_axes(site: SiteShape, larger: SiteShape | None) -> list[int]:
-    """Return the axes in no plate that are longer with more observations."""
+    """Return the axes in no plate that are of another length with another number of observations."""
     inside = {axis for _, _, axis in site.plates}
     both = zip(site.shape, larger.shape, strict=False) if larger else ()
-    return [axis for axis, (before, after) in enumerate(both) if after > before and axis not in inside]
+    return [axis for axis, (before, after) in enumerate(both) if after != before and axis not in inside]
 
 
 def _axes(site: SiteShape, larger: SiteShape | None, of_data: set[str], main: Main) -> list[tuple[str, int, int]]:
@@ -202,11 +208,19 @@ def _number(
     numbers: dict[Position, int], shape: tuple[int, ...], axes: list[tuple[str, int, int]], fixed: Position = ()
 ) -> np.ndarray:
     """Return the number of the position of every element of an array, numbering positions as they come."""
-    index = np.indices(shape)
-    found = np.empty(shape, int)
-    for place in np.ndindex(*shape):
-        position = (*fixed, *((name, int(index[(axis, *place)]) - shift) for name, axis, shift in axes))
-        found[place] = numbers.setdefault(position, len(numbers))
+    if not axes:
+        return np.full(shape, numbers.setdefault(fixed, len(numbers)), int)
+    index = [np.arange(shape[axis]) - shift for _, axis, shift in axes]
+    lengths = [len(own) for own in index]
+    names = [name for name, *_ in axes]
+    places = np.stack([own.ravel() for own in np.meshgrid(*index, indexing="ij")], axis=1).tolist()
+    flat = [numbers.setdefault((*fixed, *zip(names, place, strict=True)), len(numbers)) for place in places]
+    each = np.array(flat, int).reshape(lengths)
+    order = np.argsort([axis for _, axis, _ in axes])
+    wide = np.ones(len(shape), int)
+    for _, axis, _ in axes:
+        wide[axis] = shape[axis]
+    found: np.ndarray = np.broadcast_to(each.transpose(order).reshape(wide), shape).copy()
     return found
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import numpyro
 from numpyro.distributions import biject_to
 
 from avigap.errors import InputError
@@ -38,10 +39,11 @@ def sites_of(program: Program, arguments: Mapping[str, Any]) -> Sites:
             if site["type"] == "sample":
                 (latent if is_latent(site) else observed)[name] = _shape(site)
 
-    try:
-        jax.eval_shape(visit)
-    except InputError:  # it may compute with the values that it draws
-        visit()
+    with numpyro.validation_enabled(False):
+        try:
+            jax.eval_shape(visit)
+        except InputError:  # it may compute with the values that it draws
+            visit()
     return Sites(latent, observed)
 
 
@@ -57,3 +59,27 @@ def _shape(site: Site) -> SiteShape:
     batch = len(site["fn"].batch_shape)
     frames = tuple((f.name, f.size, batch + f.dim) for f in site["cond_indep_stack"])
     return SiteShape(frames, tuple(shape), discrete)
+
+
+def sites_at(program: Program, num_obs: int | None) -> Sites:
+    """Return the sites of a program that has its observations; draws nothing but shapes, if it can be traced.
+
+    Raises
+    ------
+    InputError
+        If the program does not run.
+    """
+    found: list[Sites] = []
+
+    def visit() -> None:
+        arguments, data = program.arguments(num_obs), program.given(num_obs)
+        if program.simulates and any(name not in data for name in program.observed):
+            _, data = program.simulate({**arguments, **data}, jax.random.key(0))
+        found.append(sites_of(program, {**arguments, **data}))
+
+    with numpyro.validation_enabled(False):
+        try:
+            jax.eval_shape(visit)
+        except InputError:  # it may compute with the values that it draws
+            visit()
+    return found[-1]

@@ -67,6 +67,14 @@ def log_probs(function: Callable[..., Any], arguments: Mapping[str, Any], latent
     latents
         Values of the latent sites on the unconstrained space.
     """
+    return [log_prob_of(site) for site in scored(function, arguments, latents).values()]
+
+
+def scored(function: Callable[..., Any], arguments: Mapping[str, Any], latents: Mapping[str, Array]) -> dict[str, Site]:
+    """Return the sites of a run with given latents, of which the log densities are those of the log joint.
+
+    Log Jacobians of the unconstraining transforms are sites of their own, whose names end in :data:`LOG_DET`.
+    """
 
     def constrain(site: Site) -> Array | None:
         if not is_latent(site):
@@ -85,9 +93,10 @@ def log_probs(function: Callable[..., Any], arguments: Mapping[str, Any], latent
 
     program = handlers.substitute(handlers.seed(function, 0), substitute_fn=constrain)
     trace = handlers.trace(program).get_trace(**arguments)
-    return [_log_prob(site) for site in trace.values() if site["type"] == "sample"]
+    return {name: site for name, site in trace.items() if site["type"] == "sample"}
 
 
-def _log_prob(site: Site) -> Array:
+def log_prob_of(site: Site) -> Array:
+    """Return the unsummed log density of a site."""
     log_prob: Array = site["fn"].log_prob(site["value"])
     return log_prob if site["scale"] is None else site["scale"] * log_prob

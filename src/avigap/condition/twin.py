@@ -4,7 +4,7 @@ The expected log joint is averaged over standard normal points whose mean is 0 a
 Sobol points, whitened): the optimum of a quadratic log joint is exact, and two scrambles tell the error for any other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,8 +16,9 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from avigap.adam import ONCE
-from avigap.probes import Arrays, Scorer
 from avigap.program.plates import Places
+
+Arrays = Mapping[str, np.ndarray]
 
 RELATIVE = 0.01
 """Of a scale: two factors differ if they do by more than this part, and more than ten times the error."""
@@ -43,14 +44,14 @@ class Twin(NamedTuple):
 class Optimum:
     """Finds F-VI's optimum, at most one of several, for data sets of one shape."""
 
-    def __init__(self, scorer: Scorer, start: Arrays, seed: int) -> None:
+    def __init__(self, log_joint: Callable[..., Any], start: Arrays, seed: int) -> None:
         flat, self.restore = ravel_pytree({name: jnp.asarray(leaf) for name, leaf in start.items()})
         self.start = np.concatenate([np.asarray(flat), np.full(flat.size, -1.0)])
         self.points = [_whitened(flat.size, seed + scramble) for scramble in range(2)]
 
         def loss(params: jax.Array, points: jax.Array, data: Any) -> jax.Array:
             loc, log_scale = jnp.split(params, 2)
-            values = jax.vmap(lambda e: scorer.log_joint(self.restore(loc + jnp.exp(log_scale) * e), data)[0])(points)
+            values = jax.vmap(lambda e: log_joint(self.restore(loc + jnp.exp(log_scale) * e), data))(points)
             return -values.mean() - log_scale.sum()
 
         self.gradient = jax.jit(jax.value_and_grad(loss), compiler_options=ONCE)

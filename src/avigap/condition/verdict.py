@@ -6,15 +6,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from avigap.condition.rules import Attainable
 from avigap.errors import InputError
 from avigap.paths import check_input
 from avigap.program.shown import indexed
-from avigap.rules import Attainable
 
-RARE = 0.05
-"""Share of the probes at which a dependence shows, for which the probability to miss it is stated."""
-
-VERSION = 1
+VERSION = 2
 """Of the schema of a verdict's file, ``workflow/schemas/verdict.schema.yaml``."""
 
 
@@ -51,8 +48,27 @@ class Verdict(NamedTuple):
         Names of the latent sites.
     observed
         Names of the observations, whose rows are x_n; empty if the data enter by factors alone, and are covariates.
-    probes, error_probability
-        Number of random points, and the probability that a dependence which shows at 5 % of such points was missed.
+    evidence
+        How each part of the answer is known: ``coupling`` (its absence is ``"proved"`` by structure, its presence is
+        ``"seen"`` in values), ``inputs`` and ``sharing`` (``"proved"``, ``"seen"``, ``"differs"``, ``"not settled"``).
+    unsettled, num_unsettled
+        Pairs that may interact by structure and that no value shows, the first of them, and how many there are.
+    inactive
+        Arguments whose values switch interactions off at these data, and how many pairs.
+    concrete
+        Arguments that were taken for constants, as an index is: what is proved is proved for their values.
+    common
+        Numbers that all positions have in common, which are parameters of the function.
+    asked
+        Values that Python asked for while the program ran.
+    dense, operations
+        Operations without a rule, which are taken for functions of all their inputs, and how many there were of all.
+    points, compared
+        Points at which values were looked at, and pairs for which they were.
+    group_bounded
+        Whether the rows of a group do not grow in number with N; None if there is no group.
+    index_map
+        For each position the rows that it needs, where these are not at the same offsets.
     sites
         For each of the observations, the sites that condition on it.
     unused
@@ -80,8 +96,19 @@ class Verdict(NamedTuple):
     local: list[str]
     shared: list[str]
     observed: list[str]
-    probes: int
-    error_probability: float
+    evidence: Mapping[str, str] = MappingProxyType({})
+    unsettled: Sequence[Any] = ()
+    num_unsettled: int = 0
+    inactive: Mapping[str, int] = MappingProxyType({})
+    concrete: Sequence[str] = ()
+    common: Sequence[str] = ()
+    asked: Sequence[str] = ()
+    dense: Mapping[str, int] = MappingProxyType({})
+    operations: int = 0
+    points: int = 0
+    compared: int = 0
+    group_bounded: bool | None = None
+    index_map: Sequence[Sequence[int]] | None = None
     sites: Mapping[str, list[str]] = MappingProxyType({})
     unused: Sequence[str] = ()
     group_column: str | None = None

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from avigap.condition.verdict import Verdict
 from avigap.files.table import Reading, describe
 from avigap.names import rows_in_words
-from avigap.verdict import RARE, Verdict
 
 FVI = "factorized VI (F-VI), which fits a mean and a scale to each"
 """F-VI, spelt out where it is first named."""
@@ -46,11 +46,8 @@ def answer(verdict: Verdict, question: Question | None = None, reading: Reading 
     lines.append(_roles(verdict, question, reading))
     if verdict.local:
         lines.append(f"Local latents: {_listed(verdict.local_names)}; shared: {_listed(verdict.shared)}.")
-    if verdict.probes:
-        lines.append(
-            f"Judged at {verdict.probes} random points{_looked_at(verdict)}: a dependence that shows at {RARE:.0%} of"
-            f" them was missed with probability {verdict.error_probability:.0e}."
-        )
+    if verdict.evidence:
+        lines.append(_evidence(verdict))
     lines.append(f"Next: {next_step(verdict, question)}")
     return "\n".join(lines)
 
@@ -99,21 +96,47 @@ def _why(verdict: Verdict) -> str:
 
 def seen_in_words(verdict: Verdict) -> list[str]:
     """Return what the function must see, each in words."""
-    if verdict.group is None:
+    if verdict.index_map is not None:
+        found = [f"the rows that the index map gives it: {_listed([*verdict.observed, *verdict.covariates])}"]
+    elif verdict.group is None:
         windows = dict.fromkeys(verdict.observed, verdict.inputs) | dict(verdict.covariate_offsets)
         found = rows_in_words(windows)
     else:
         unit = verdict.group_column or verdict.group
         of_rows = [n for n in verdict.covariates if n not in (*verdict.group_covariates, verdict.group_column)]
         columns = ", ".join([*(verdict.observed if verdict.inputs else ()), *of_rows])
-        found = [f"the rows of its own {unit}: {columns}, and how many"]
+        many = "" if verdict.group_bounded else ", however many"
+        found = [f"the rows of its own {unit}{many}: {columns}, and their number"]
         if verdict.group_covariates:
             found.append(f"{_listed(verdict.group_covariates)} of its own {unit}")
     return [*found, *(["the place n of the row itself"] if verdict.needs_index else [])]
 
 
-def _looked_at(verdict: Verdict) -> str:
-    return f" of {' and '.join(map(str, verdict.looked_at))} rows" if verdict.looked_at else ""
+def _evidence(verdict: Verdict) -> str:
+    """Return how the answer is known: what structure proves, what values show, and what is not settled."""
+    rows = f" at {' and '.join(map(str, verdict.looked_at))} rows" if verdict.looked_at else ""
+    own = _listed(verdict.local_names, "or")
+    parts = []
+    if verdict.evidence.get("coupling") == "proved":
+        parts.append(
+            f"that {own} of two {'groups' if verdict.group else 'rows'} do not interact is proved by structure"
+        )
+    elif verdict.evidence.get("coupling") == "seen":
+        parts.append("the interactions are seen in values")
+    sharing = verdict.evidence.get("sharing")
+    if sharing in ("proved", "seen"):
+        parts.append(
+            f"that equal rows have equal factors is {'proved too' if sharing == 'proved' else 'seen in values'}"
+        )
+    if verdict.concrete:
+        parts.append(f"for these values of {_listed(verdict.concrete)}")
+    if verdict.common:
+        parts.append(f"parameters of the function hold what all rows share: {_listed(verdict.common)}")
+    if verdict.inactive:
+        parts.append(f"interactions that {_listed(list(verdict.inactive))} switch off at these data are left out")
+    if verdict.num_unsettled:
+        parts.append(f"{verdict.num_unsettled} pairs are not settled")
+    return f"Known{rows}: {'; '.join(parts)}." if parts else f"Looked at{rows or ' one set of data'}."
 
 
 def _roles(verdict: Verdict, question: Question | None, reading: Reading | None) -> str:
@@ -161,8 +184,7 @@ def _after_unknown(verdict: Verdict) -> str:
     after = {
         "discrete_latent": "sum the discrete latents out, and ask again",
         "not_finite": "ask again with other data or --settings, at which the density is finite",
-        "too_large": "ask again with data that are centred or scaled",
-        "inconclusive": "ask again with another --seed, or with more rows by --num-obs",
+        "not_settled": "ask again with data, or --settings, at which these interactions are active",
         "too_few": "ask again with more rows by --num-obs",
     }
     return f"{after.get(verdict.rule, 'ask again with more rows by --num-obs')}."
