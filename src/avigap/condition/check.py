@@ -18,7 +18,7 @@ from avigap.condition.evidence import Evidence, evidence_of
 from avigap.condition.rules import Case, Found, judge
 from avigap.condition.symmetry import is_exchangeable, pairs_of, tied
 from avigap.condition.twin import Optimum, twin
-from avigap.condition.values import Evaluator, Moves
+from avigap.condition.values import Evaluator, Moves, Point
 from avigap.condition.verdict import Verdict
 from avigap.condition.view import View, look
 from avigap.errors import InputError
@@ -78,11 +78,12 @@ def _checked(program: Program, num_obs: int | None, local: tuple[str, ...], seed
     more = _more(view, larger, sites, seed)
     if more is not None and _shows_more(smaller, view, more):
         return _checked(program, larger, local, seed)
-    found, known, moves = _found(view, more, seed)
+    points = view.points(seed)
+    found, known, moves = _found(view, more, points)
     example = None
     if found.attainable == "no":
-        found, example = _here(view, known, moves, found, seed)
-    verdict = _verdict(found, view, known, moves, seed)._replace(twin=example)
+        found, example = _here(view, known, moves, found, points[0], seed)
+    verdict = _verdict(found, view, known, moves, points[0])._replace(twin=example)
     looked = [n for n in (smaller if program.num_rows is None else program.num_rows, larger) if n]
     verdict = verdict._replace(looked_at=looked or [len(view.places.units)])
     if verdict.attainable == "no" and not (local or program.local):
@@ -135,14 +136,14 @@ def _shows_more(num_obs: int | None, view: View, more: Dependence) -> bool:
     return more.is_coupled or (wider and len(more.window()) <= len(now.units))
 
 
-def _found(view: View, more: Dependence | None, seed: int) -> tuple[Found, Evidence, Moves]:
+def _found(view: View, more: Dependence | None, both: tuple[list[Point], list[Point]]) -> tuple[Found, Evidence, Moves]:
     """Return what was found, with what is known, and how it was computed."""
     program, pattern = view.program, view.pattern(_labels(view))
     checked = trace_joint(
         program.function, view.arguments, view.joint.latents, list(view.joint.data), program.sites, checked=True
     )
     moves = Moves(view.inputs, pattern, checked)
-    points, others = view.points(seed)
+    points, others = both
     known = evidence_of(view, pattern, moves, points, others)
     fixed = program.count_name is None and not program.columns
     found = judge(Case(known.upper, more, moves, points, fixed))
@@ -176,9 +177,10 @@ def _more(view: View, larger: int | None, sites: Mapping[int | None, Sites], see
     return Dependence(after, after.pattern())
 
 
-def _here(view: View, known: Evidence, moves: Moves, found: Found, seed: int) -> tuple[Found, dict[str, Any] | None]:
+def _here(
+    view: View, known: Evidence, moves: Moves, found: Found, points: Sequence[Point], seed: int
+) -> tuple[Found, dict[str, Any] | None]:
     """Say whether a symmetry of the density makes positions with equal inputs alike all the same, or find a twin."""
-    points, _ = view.points(seed + 1)
     same = is_exchangeable(known.upper, known.seen, moves, points)
     if same and same.possible:
         inputs = () if same.without_data else found.inputs
@@ -230,7 +232,7 @@ def _has_many(now: Dependence) -> bool:
     return now.is_coupled or now.is_dense or bool((now.counts > 1).any())
 
 
-def _coupled(view: View, known: Evidence, moves: Moves, seed: int) -> list[dict[str, Any]]:
+def _coupled(view: View, known: Evidence, moves: Moves, point: Point) -> list[dict[str, Any]]:
     """Return examples of coupled pairs, with their largest mixed derivative at a point, in nats."""
     pairs = known.upper.pattern.pairs
     if pairs is None or not len(pairs):
@@ -240,10 +242,9 @@ def _coupled(view: View, known: Evidence, moves: Moves, seed: int) -> list[dict[
     if not len(pairs):
         return []
     index = np.unique(np.linspace(0, len(pairs) - 1, NUM_EXAMPLES).astype(int))
-    points, _ = view.points(seed, 1)
     shown = []
     for one, other in pairs[index].tolist():
-        value, first, second = moves.mixed_derivative(points[0], one, other)
+        value, first, second = moves.mixed_derivative(point, one, other)
         where: list[Any] = [view.position(one), view.position(other)]
         shown.append({"positions": where, "sites": [first, second], "mixed_derivative": value})
     return shown
@@ -264,7 +265,7 @@ def _way_out(
         try:
             after = sites.get(larger) if larger else None
             other = look(view.program, smaller, sites[smaller], after, names, seed)
-            found, _, _ = _found(other, _more(other, larger, sites, seed), seed)
+            found, _, _ = _found(other, _more(other, larger, sites, seed), other.points(seed))
         except InputError:
             continue
         if found.attainable == "yes":
@@ -297,14 +298,14 @@ def _of_groups(now: Dependence, group: str, covariates: Sequence[str]) -> tuple[
     return column, of_groups
 
 
-def _verdict(found: Found, view: View, known: Evidence, moves: Moves, seed: int) -> Verdict:
+def _verdict(found: Found, view: View, known: Evidence, moves: Moves, points: Sequence[Point]) -> Verdict:
     now, program = known.upper, view.program
     offsets = {name: _offsets(now, name) for name in found.covariates}
     if not program.observed:  # what the factors need of their data are covariates
         offsets |= {name: list(found.inputs) for name in view.observed if now._any(name)}
     column, of_groups = _of_groups(now, found.group, list(offsets)) if found.group else (None, [])
     pattern = now.pattern
-    coupled = _coupled(view, known, moves, seed) if found.attainable == "no" or found.rule == "group" else []
+    coupled = _coupled(view, known, moves, points[0]) if found.attainable == "no" or found.rule == "group" else []
     evidence = {
         "coupling": "proved" if not now.is_coupled else "seen" if known.lower.is_coupled else "not settled",
         "inputs": "not settled" if any(name for name, _, _ in known.unsettled) else "seen",

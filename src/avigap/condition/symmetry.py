@@ -94,22 +94,23 @@ def is_exchangeable(now: Dependence, seen: np.ndarray, moves: Moves, points: Seq
 
     ``seen`` (P, 2) are pairs of units that values show: with one of them alone another may not be coupled.
     """
-    if now.plate and not now.fixed:
-        permutations = list(_permutations(now))
-        if permutations:
-            units, rows = map(np.stack, zip(*permutations, strict=True))
-            if not now.covariates and is_symmetric(now, units, np.tile(np.arange(len(now.rows)), (2, 1))):
-                return Exchange(True, True, "proved")
-            if is_symmetric(now, units, rows):
-                return Exchange(True, False, "proved")
     pairs = pairs_of(now)
+    few = [pairs[k] for k in np.unique(np.linspace(0, len(pairs) - 1, MAX_PAIRS).astype(int))] if pairs else []
+    if any(_has_other_neighbours(now, seen, pair) for pair in few):
+        return Exchange(False, False, "seen")
+    permutations = list(_permutations(now)) if now.plate and not now.fixed else []
+    if permutations:
+        units, rows = map(np.stack, zip(*permutations, strict=True))
+        if not now.covariates and is_symmetric(now, units, np.tile(np.arange(len(now.rows)), (2, 1))):
+            return Exchange(True, True, "proved")
+        if is_symmetric(now, units, rows):
+            return Exchange(True, False, "proved")
     if not pairs:
         return None
-    few = [pairs[k] for k in np.unique(np.linspace(0, len(pairs) - 1, MAX_PAIRS).astype(int))]
     exchanged = [_exchanged(now, pair) for pair in few]
     if is_symmetric(now, *map(np.stack, zip(*exchanged, strict=True))):
         return Exchange(True, False, "proved" if len(few) == len(pairs) else "seen")
-    if moves.sample is not None or any(_has_other_neighbours(now, seen, pair) for pair in few):
+    if moves.sample is not None:  # not all of the log joint is computed
         return Exchange(False, False, "seen")
     return Exchange(all(_swap_changes_nothing(now, moves, points, pair) for pair in few), False, "seen")
 

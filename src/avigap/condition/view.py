@@ -19,11 +19,11 @@ from avigap.program.roles import elements_of, other_orders
 from avigap.program.sites import Sites
 from avigap.program.structure.joint import TracedJoint, trace_joint
 
-NUM_POINTS = 6
-"""Points at which values are looked at, and as many to which they are moved."""
+NUM_POINTS, FEW_POINTS = 6, 2
+"""Points at which values are looked at, and as many to which they are moved; the same if there are many rows."""
 
-MANY_SITES, FEW_DRAWS = 60, 3
-"""Sites of a program whose draws are not compiled, and how often it then draws."""
+MANY_SITES, MANY_ROWS, FEW_DRAWS = 60, 5000, 3
+"""Sites of a program whose draws are not compiled, rows of one that draws a few times only, and how often that is."""
 
 SCALES = (0.3, 1.0, 2.0)
 """Standard deviations of the latents at these points, on the unconstrained space."""
@@ -75,7 +75,8 @@ class View(NamedTuple):
         return Labels(*(_shifted(own, plate) for own in (self.places.units, self.places.rows)))
 
     def points(self, seed: int, number: int = NUM_POINTS) -> tuple[list[Point], list[Point]]:
-        """Return points, and others to which rows of data are moved."""
+        """Return points, and others to which rows of data are moved; few if there are many rows."""
+        number = min(number, FEW_POINTS) if len(self.places.rows) > MANY_ROWS else number
         random = np.random.default_rng(seed)
         drawn = _draws(self, seed, 2 * number)
         every = []
@@ -116,14 +117,15 @@ def _draws(view: View, seed: int, number: int) -> list[dict[str, np.ndarray]]:
             return {n: v for n, v in program.simulate(arguments, key)[1].items() if n in names}
 
     keys = jax.random.split(jax.random.key(seed), number)
-    if len(view.joint.sites) > MANY_SITES:  # to compile so many takes longer than to run them a few times
-        few = [jax.tree.map(np.asarray, one(key)) for key in keys[:FEW_DRAWS]]
-        return [few[k % FEW_DRAWS] for k in range(number)]
+    many = len(view.joint.sites) > MANY_SITES  # to compile so many takes longer than to run them a few times
+    compiled = one if many else jax.jit(one, compiler_options=ONCE)
+    is_large = many or len(view.places.rows) > MANY_ROWS
+    keys = keys[:FEW_DRAWS] if is_large else keys
     try:
-        compiled = jax.jit(one, compiler_options=ONCE)
-        return [jax.tree.map(np.asarray, compiled(key)) for key in keys]
+        drawn = [jax.tree.map(np.asarray, compiled(key)) for key in keys]
     except Exception:  # it may compute with the values that it draws
-        return [jax.tree.map(np.asarray, one(key)) for key in keys]
+        drawn = [jax.tree.map(np.asarray, one(key)) for key in keys]
+    return [drawn[k % len(drawn)] for k in range(number)]
 
 
 def _shifted(positions: Sequence[Position], plate: str) -> np.ndarray:
