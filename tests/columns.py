@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from avigap.condition.pattern import Pattern
-from avigap.condition.values import CHANGED, Moves, _at, _near, _stable
+from avigap.condition.values import CHANGED, Moves, derivatives_at, near_to, stable_units
 from avigap.condition.view import View, look
 from avigap.program.arguments import Program
 from avigap.program.sites import sites_at
@@ -41,11 +41,13 @@ def columns_of(view: View, moves: Moves, concrete: tuple[str, ...], number: int 
     points, others = view.points(0, number)
     for point, other in zip(points, others, strict=True):
         flat, to = moves.flat(point.latents), moves.flat(other.latents)
-        near, zero = _near(flat, random), np.zeros_like(flat)
+        near, zero = near_to(flat, random), np.zeros_like(flat)
         for unit in range(count):
             own = moves.unit_of == unit
             along = np.where(own, random.uniform(0.5, 1.5, flat.shape), 0.0)
-            out = _at(moves, point, np.stack([flat, near, np.where(own, to, flat)]), [{}] * 3, [along] * 3, [{}] * 3)
+            out = derivatives_at(
+                moves, point, np.stack([flat, near, np.where(own, to, flat)]), [{}] * 3, [along] * 3, [{}] * 3
+            )
             found.units[:, unit] |= _shows(moves, *out)
         for name, table in found.rows.items():
             row_of, base, target = view.inputs.rows_of[name], np.asarray(point.data[name]), np.asarray(other.data[name])
@@ -57,7 +59,9 @@ def columns_of(view: View, moves: Moves, concrete: tuple[str, ...], number: int 
                 is_float = name in moves.floats
                 tangent = {name: np.where(chosen, random.uniform(0.5, 1.5, base.shape), 0.0)} if is_float else {}
                 changed = [{}, {}, {name: moved}]
-                out = _at(moves, point, np.stack([flat, near, flat]), changed, [zero] * 3, [tangent, tangent, {}])
+                out = derivatives_at(
+                    moves, point, np.stack([flat, near, flat]), changed, [zero] * 3, [tangent, tangent, {}]
+                )
                 table[:, row] |= _shows(moves, *out)
     np.fill_diagonal(found.units, False)
     return found
@@ -66,7 +70,7 @@ def columns_of(view: View, moves: Moves, concrete: tuple[str, ...], number: int 
 def _shows(moves: Moves, gradient: np.ndarray, along: np.ndarray) -> np.ndarray:
     size = np.abs(gradient[0]) + np.abs(gradient[2])
     changed = (np.abs(gradient[2] - gradient[0]) > CHANGED * size) & np.isfinite(size)
-    return _stable(moves, along[:1], along[1:2])[0] | moves.by_unit(changed[None])[0]
+    return stable_units(moves, along[:1], along[1:2])[0] | moves.by_unit(changed[None])[0]
 
 
 def tables_of(view: View, pattern: Pattern) -> Columns:

@@ -173,3 +173,28 @@ def hazards(time: Any = None, died: Any = None) -> None:
         z = sample("z", dist.Normal(0, 1))
         at_risk = jnp.where(time[None, :] >= time[:, None], jnp.exp(z)[None, :], 0.0).sum(axis=1)
         numpyro.factor("partial", died * (z - jnp.log(at_risk)))
+
+
+def drifting_panel(y: Any = None) -> None:
+    """Three series, each prior mean the datum before; the scale of the prior grows with time."""
+    time = len(y)
+    with plate("subjects", 3, dim=-1), plate("time", time, dim=-2):
+        before = jnp.concatenate([jnp.zeros((1, 3)), y[:-1]])
+        z = sample("z", dist.Normal(before, 1.0 + jnp.arange(time)[:, None]))
+        sample("y", dist.Normal(z, 1), obs=y)
+
+
+def steady_panel(y: Any = None) -> None:
+    """The same with one scale."""
+    with plate("subjects", 3, dim=-1), plate("time", len(y), dim=-2):
+        z = sample("z", dist.Normal(jnp.concatenate([jnp.zeros((1, 3)), y[:-1]]), 1))
+        sample("y", dist.Normal(z, 1), obs=y)
+
+
+def weighted_members(y: Any = None, *, num_obs: int = 6) -> None:
+    """Members of a group, which its effect couples; the second one's noise is twice that of the others."""
+    with plate("groups", num_obs, dim=-2):
+        g = sample("g", dist.Normal(0, 1))
+        with plate("members", 3, dim=-1):
+            m = sample("m", dist.Normal(g, 1))
+            sample("y", dist.Normal(m, jnp.array([1.0, 2.0, 1.0])), obs=y)

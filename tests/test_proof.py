@@ -1,8 +1,13 @@
 """Verdicts that need many rows, or the user's own data; what is proved in them, and that units do not matter."""
 
+import os
+import subprocess
+import sys
+
 import large
 import numpy as np
 import pytest
+from programs import ROOT
 
 from avigap.condition.check import check_condition
 from avigap.program.arguments import bind_program
@@ -19,6 +24,8 @@ DATA = {
     "standardised": {"y": Y, "t": Y[::-1].copy()},
     "floored": {"y": Y, "t": 5 * Y[::-1]},
     "switched": {"y": Y, "t": Y[::-1].copy()},
+    "drifting_panel": {"y": Y[:36].reshape(12, 3)},
+    "steady_panel": {"y": Y[:36].reshape(12, 3)},
     "hazards": {"time": np.abs(Y), "died": (Y > 0).astype(int)},
 }
 YES = {"attainable": "yes", "inputs": [0], "needs_index": False}
@@ -43,6 +50,9 @@ EXPECTED = {
     "changing_variance": {"attainable": "no", "rule": "many_rows"},
     "floored": YES | {"covariates": ["t"]},
     "switched": YES | {"covariates": ["t"], "inactive": {}},
+    "drifting_panel": {"attainable": "wider_input", "inputs": [-1, 0], "needs_index": True},
+    "steady_panel": {"attainable": "wider_input", "inputs": [-1, 0], "needs_index": False},
+    "weighted_members": {"attainable": "wider_input", "group": "groups", "needs_index": True},
     "hazards": {"attainable": "no", "covariates": ["time", "died"]},
 }
 
@@ -78,7 +88,7 @@ def test_what_is_switched_off_at_these_data_is_named():
     assert verdict.attainable == "yes" and verdict.inactive == {"x": 39} and not verdict.num_unsettled
 
 
-@pytest.mark.parametrize("name", ["repeated", "yearly_saw", "standardised", "median"])
+@pytest.mark.parametrize("name", ["repeated", "yearly_saw", "standardised", "median", "steady_panel"])
 def test_sharing_is_proved_at_all_positions(name):
     assert check(name).evidence["sharing"] == "proved" and check(name).evidence["coupling"] == "proved"
 
@@ -114,3 +124,19 @@ def test_rows_in_another_order_have_the_same_verdict(name):
     order = np.random.default_rng(1).permutation(40)
     first, again = check(name), check(name, {n: c[order] for n, c in DATA[name].items()})
     assert {key: getattr(first, key) for key in SAME} == {key: getattr(again, key) for key in SAME}
+
+
+def test_the_answer_is_the_same_in_a_process_without_float64():
+    """The check computes in float64 whatever JAX is set to."""
+    script = "import numpy as np, large; from avigap.condition.check import check_condition as check\n"
+    script += "from avigap.program.arguments import bind_program as bind\n"
+    script += "y = np.linspace(-1, 1, 40)\n"
+    script += "data = {'repeated': {'y': y, 'subject': np.repeat(np.arange(10), 4)}, 'walk': {}}\n"
+    script += "for name, own in data.items():\n"
+    script += "    found = check(bind(getattr(large, name), {}, own, 6))\n"
+    script += "    print(found.attainable, found.evidence['coupling'], found.num_unsettled)\n"
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, cwd=ROOT / "tests", check=True
+    )
+    assert done.stdout.splitlines() == ["wider_input proved 0", "no seen 0"]

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from avigap.condition.dependence import Dependence
+from avigap.condition.dependence import MAX_OFFSETS, Dependence
 from avigap.condition.evidence import Evidence, evidence_of
 from avigap.condition.rules import Case, Found, judge
 from avigap.condition.symmetry import is_exchangeable, pairs_of, tied
@@ -68,8 +68,7 @@ def check_condition(program: Program, num_obs: int | None = None, local: Sequenc
 
 def _checked(program: Program, num_obs: int | None, local: tuple[str, ...], seed: int) -> Verdict:
     _check_whole(program)
-    sites: dict[int | None, Sites] = {}
-    smaller, larger = sizes(program, num_obs, sites)
+    smaller, larger, sites = sizes(program, num_obs)
     latent = sites[smaller].latent
     if discrete := [name for name, site in latent.items() if site.discrete]:
         reason = f"discrete latents ({', '.join(discrete)}): sum them out, for instance with MixtureSameFamily"
@@ -107,22 +106,23 @@ def _check_whole(program: Program) -> None:
         check_support(program, arguments)
 
 
-def sizes(program: Program, num_obs: int | None, sites: dict[int | None, Sites]) -> tuple[int | None, int | None]:
-    """Return the two numbers of observations at which a program is looked at; None for one that it fixes itself.
+def sizes(program: Program, num_obs: int | None) -> tuple[int | None, int | None, dict[int | None, Sites]]:
+    """Return the two numbers of observations at which a program is looked at, and its sites there.
 
-    Data that are given are looked at whole, and at no other number. The sites at these numbers are put into ``sites``.
+    Data that are given are looked at whole, and at no other number. None stands for one that a program fixes itself.
     """
     smaller = NUM_OBS if num_obs is None else num_obs
     tried = [program.num_rows] if program.columns else [smaller, 2 * smaller] if program.count_name else []
+    sites: dict[int | None, Sites] = {}
     for number in tried:
         try:
             sites[number] = sites_at(program, number)
         except InputError:
             break
-    if program.columns or not sites:
-        sites.setdefault(None, next(iter(sites.values())) if sites else sites_at(program, None))
-        return (program.num_rows if program.num_rows in sites else None), None
-    return smaller, 2 * smaller if 2 * smaller in sites else None
+    if not sites:
+        return None, None, {None: sites_at(program, None)}
+    first, *others = sites
+    return first, next(iter(others), None), sites
 
 
 def _shows_more(num_obs: int | None, view: View, more: Dependence) -> bool:
@@ -138,15 +138,14 @@ def _shows_more(num_obs: int | None, view: View, more: Dependence) -> bool:
 
 def _found(view: View, more: Dependence | None, both: tuple[list[Point], list[Point]]) -> tuple[Found, Evidence, Moves]:
     """Return what was found, with what is known, and how it was computed."""
-    program, pattern = view.program, view.pattern(_labels(view))
+    program, pattern = view.program, view.pattern(view.shifts())
     checked = trace_joint(
         program.function, view.arguments, view.joint.latents, list(view.joint.data), program.sites, checked=True
     )
     moves = Moves(view.inputs, pattern, checked)
     points, others = both
     known = evidence_of(view, pattern, moves, points, others)
-    fixed = program.count_name is None and not program.columns
-    found = judge(Case(known.upper, more, moves, points, fixed))
+    found = judge(Case(known.upper, more, moves, points))
     if known.points == 0:
         reason = "the log joint is finite at none of the points that were looked at"
         return (
@@ -155,16 +154,11 @@ def _found(view: View, more: Dependence | None, both: tuple[list[Point], list[Po
             moves,
         )
     if known.unsettled:
-        other = judge(Case(known.lower, more, moves, points, fixed))
+        other = judge(Case(known.lower, more, moves, points))
         if (other.attainable, other.inputs, other.group) != (found.attainable, found.inputs, found.group):
             reason = f"{len(known.unsettled)} pairs may interact by structure, and no value shows that they do"
             found = found._replace(attainable="unknown", attainable_here=None, rule="not_settled", reason=reason)
     return found, known, moves
-
-
-def _labels(view: View) -> list[Any]:
-    plates = {tuple(name for name, _ in own) for own in (*view.places.units, *view.places.rows)}
-    return [view.shifted(next(iter(plates))[0])] if len(plates) == 1 and len(next(iter(plates))) == 1 else []
 
 
 def _more(view: View, larger: int | None, sites: Mapping[int | None, Sites], seed: int) -> Dependence | None:
@@ -302,12 +296,12 @@ def _verdict(found: Found, view: View, known: Evidence, moves: Moves, points: Se
     now, program = known.upper, view.program
     offsets = {name: _offsets(now, name) for name in found.covariates}
     if not program.observed:  # what the factors need of their data are covariates
-        offsets |= {name: list(found.inputs) for name in view.observed if now._any(name)}
+        offsets |= {name: list(found.inputs) for name in view.observed if now.is_needed(name)}
     column, of_groups = _of_groups(now, found.group, list(offsets)) if found.group else (None, [])
     pattern = now.pattern
     coupled = _coupled(view, known, moves, points[0]) if found.attainable == "no" or found.rule == "group" else []
     evidence = {
-        "coupling": "proved" if not now.is_coupled else "seen" if known.lower.is_coupled else "not settled",
+        "coupling": "proved" if not now.is_coupled else "seen" if len(known.seen) else "not settled",
         "inputs": "not settled" if any(name for name, _, _ in known.unsettled) else "seen",
         "sharing": found.sharing or "not settled",
     }
@@ -357,7 +351,7 @@ def _offsets(now: Dependence, name: str) -> list[int]:
     """Return the offsets of a covariate that are needed; its own row alone if it has no offsets."""
     if name in now.fixed or now.plate is None or now.needs.get(name) is None:
         return [0]
-    return list(now.window(name)) if len(now.window(name)) <= 48 else [0]
+    return list(now.window(name)) if len(now.window(name)) <= MAX_OFFSETS else [0]
 
 
 def _without_view(program: Program, found: Found) -> Verdict:

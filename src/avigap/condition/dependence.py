@@ -5,6 +5,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from avigap.condition.pattern import Pattern
 from avigap.condition.view import View
@@ -65,7 +67,7 @@ class Dependence:
     @cached_property
     def covariates(self) -> tuple[str, ...]:
         """Covariates on which any factor depends, those that were given as constants among them."""
-        traced = [n for n in self.view.covariates if n not in self.pattern.concrete and self._any(n)]
+        traced = [n for n in self.view.covariates if n not in self.pattern.concrete and self.is_needed(n)]
         return (*traced, *self.fixed)
 
     @cached_property
@@ -73,7 +75,8 @@ class Dependence:
         """Covariates that were given as constants, or with which the program computes outside of JAX."""
         return fixed_covariates(self.view, self.pattern)
 
-    def _any(self, name: str) -> bool:
+    def is_needed(self, name: str) -> bool:
+        """Say whether any unit depends on an argument."""
         own = self.needs.get(name)
         return own is None or len(own) > 0
 
@@ -95,21 +98,32 @@ class Dependence:
         """Return the index of positions in a plate; -1 for one that does not lie in it."""
         return np.array([dict(own).get(plate, -1) for own in positions], int)
 
-    @cached_property
-    def _index(self) -> tuple[np.ndarray, np.ndarray]:
-        plate = self.plate or ""
-        return self.index(plate, self.units), self.index(plate, self.rows)
-
-    def offsets(self, name: str | None = None) -> np.ndarray:
-        """Return the offset of each row that a unit needs, of the observations or of an argument, in one plate."""
-        own = self.data if name is None else self.needs[name]
-        units, rows = self._index
+    def offsets(self, name: str | None = None, plate: str | None = None) -> np.ndarray:
+        """Return the offset along a plate of each row that a unit needs, of the observations or of an argument."""
+        own = self.data if name is None else self.needs.get(name)
+        units, rows = (self.index(plate or self.plate or "", of) for of in (self.units, self.rows))
         found: np.ndarray = rows[own[:, 1]] - units[own[:, 0]] if own is not None else np.zeros(0, int)
         return found
 
-    def window(self, name: str | None = None) -> tuple[int, ...]:
+    def window(self, name: str | None = None, plate: str | None = None) -> tuple[int, ...]:
         """Return the different offsets of the rows that units need."""
-        return tuple(np.unique(self.offsets(name)).tolist())
+        return tuple(np.unique(self.offsets(name, plate)).tolist())
+
+    def row_at(self, position: Position) -> int | None:
+        """Return the row at a position; None if there is none."""
+        return self._row_numbers.get(position)
+
+    def unit_at(self, position: Position) -> int | None:
+        """Return the last of the units at a position; None if there is none."""
+        return self._unit_numbers.get(position)
+
+    @cached_property
+    def _row_numbers(self) -> dict[Position, int]:
+        return {own: row for row, own in enumerate(self.rows)}
+
+    @cached_property
+    def _unit_numbers(self) -> dict[Position, int]:
+        return {own: unit for unit, own in enumerate(self.units)}
 
     def rows_of_groups(self) -> np.ndarray:
         """Return the number of different rows of the observations that the units of each group need."""
@@ -119,15 +133,25 @@ class Dependence:
         key = np.unique(self.group[self.data[:, 0]] * size + self.data[:, 1])
         return np.bincount(key // size, minlength=len(self.sizes))
 
-    def edges(self, windows: Iterable[tuple[int, ...]]) -> np.ndarray:
-        """Return the units, in one plate, for which an offset of a window leaves the data."""
-        units, rows = self._index
-        present = set(rows.tolist())
-        outside = np.zeros(self.number, bool)
-        for window in windows:
-            for offset in window:
-                outside |= ~np.isin(units + offset, list(present))
+    def edges(self, windows: Iterable[tuple[int, ...]], plate: str) -> np.ndarray:
+        """Return the units for which an offset of a window along a plate leaves the data."""
+        offsets = sorted({offset for window in windows for offset in window})
+        outside = [
+            any(moved_along(position, plate, offset) not in self._row_numbers for offset in offsets)
+            for position in self.units
+        ]
         return np.flatnonzero(outside)
+
+
+def moved_along(position: Position, plate: str, offset: int) -> Position:
+    """Return a position with another index in a plate."""
+    return tuple((name, index + offset) if name == plate else (name, index) for name, index in position)
+
+
+def groups_of(pairs: np.ndarray, number: int) -> np.ndarray:
+    """Return the group (U,) of each of a number of units, of which pairs (P, 2) are in one."""
+    edges = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(number, number))
+    return np.asarray(connected_components(edges, directed=False)[1])
 
 
 def _joined(parts: list[Any]) -> np.ndarray:

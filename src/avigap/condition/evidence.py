@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from avigap.condition.dependence import Dependence
+from avigap.condition.dependence import Dependence, groups_of
 from avigap.condition.pattern import Pattern
+from avigap.condition.sharing import alike_classes
 from avigap.condition.values import Moves, Point, Shown, shown_by
 from avigap.condition.view import View
+from avigap.program.plates import Position
 
 SAMPLE = 24
 """Pairs of units, of those that derivatives do not show, whose mixed differences are looked at."""
@@ -49,25 +49,29 @@ class Evidence(NamedTuple):
 def evidence_of(
     view: View, pattern: Pattern, moves: Moves, points: Sequence[Point], others: Sequence[Point]
 ) -> Evidence:
-    """Return what structure and values say of a program."""
+    """Return what structure and values say of a program.
+
+    Units of a class have the same terms, by structure: what is there at one of them is there at all.
+    """
     shown = shown_by(moves, points, others)
     pairs = pattern.pairs if pattern.pairs is not None else np.zeros((0, 2), int)
-    seen = shown.pairs | _by_differences(moves, points, pairs, shown)
-    known = {n: shown.needs[n] | ~shown.looked[n] for n in shown.needs}
-    if repeats(view, pattern):  # what is there at one position is there at all
-        seen = _everywhere(view, pairs, seen, shown.compared, of_units=True)
-        known = {n: _everywhere(view, _listed(pattern, n), own, shown.looked[n]) for n, own in known.items()}
+    classes = alike_classes(Dependence(view, pattern), np.ones(len(pattern.group), bool))
+    seen = _in_class(view, classes, pairs, shown.pairs | _by_differences(moves, points, pairs, shown), True)
+    known = {n: _in_class(view, classes, _listed(pattern, n), own, False) for n, own in shown.needs.items()}
     left = np.flatnonzero(shown.compared & ~seen)
     open_rows = {n: np.flatnonzero(shown.looked[n] & ~own) for n, own in known.items()}
     kept, upper_needs, inactive = _at_these_data(view, pattern, pairs, left, open_rows)
-    if (seen & shown.compared).any():  # some pairs are coupled: that others are not, at these data, ends nothing
+    if seen.any():  # some pairs are coupled: that others are not, at these data, ends nothing
         kept = None
-    group = pattern.group if kept is None else _groups(pairs[kept], len(pattern.group))
+    group = pattern.group if kept is None else groups_of(pairs[kept], len(pattern.group))
     needs = {**pattern.needs, **upper_needs}
     upper = Dependence(view, pattern, needs, group)
-    shown_needs = {n: own if own is None or n not in known else own[known[n]] for n, own in pattern.needs.items()}
-    there = seen | ~shown.compared
-    lower_group = _groups(pairs[there], len(pattern.group)) if len(pairs) else group
+    there = seen | (~shown.compared & bool(seen.any()))  # of those not looked at, as long as any shows
+    shown_needs = {
+        n: own if own is None or n not in known else own[known[n] | ~shown.looked[n]]
+        for n, own in pattern.needs.items()
+    }
+    lower = Dependence(view, pattern, shown_needs, groups_of(pairs[there], len(pattern.group)))
     still = left if kept is None else left[kept[left]]
     unsettled = [("", int(u), int(v)) for u, v in pairs[still].tolist()]
     for name, own in open_rows.items():
@@ -75,8 +79,7 @@ def evidence_of(
         present = set(map(tuple, table.tolist())) if table is not None else set()
         unsettled += [(name, int(u), int(r)) for u, r in _listed(pattern, name)[own].tolist() if (u, r) in present]
     compared = int(shown.compared.sum() + sum(own.sum() for own in shown.looked.values()))
-    lower = Dependence(view, pattern, shown_needs, lower_group)
-    return Evidence(upper, lower, inactive, unsettled, pairs[seen & shown.compared], shown.points, compared)
+    return Evidence(upper, lower, inactive, unsettled, pairs[seen], shown.points, compared)
 
 
 def _listed(pattern: Pattern, name: str) -> np.ndarray:
@@ -84,56 +87,38 @@ def _listed(pattern: Pattern, name: str) -> np.ndarray:
     return np.zeros((0, 2), int) if own is None else own
 
 
-def repeats(view: View, pattern: Pattern) -> bool:
-    """Say whether, by structure, positions in one plate have the same terms as the ones before, but at the ends."""
-    if pattern.unit is None or len(pattern.hashes) < 2:
-        return False
-    number = len(view.places.units)
-    here, before = pattern.keys(np.arange(number), number)[:2]
-    at = {position: unit for unit, position in enumerate(view.places.units)}
-    pairs = []
-    for (plate, index), *rest in view.places.units:
-        following = at.get(((plate, index + 1), *rest))
-        if following is not None:
-            pairs.append((at[((plate, index), *rest)], following))
-    if len(pairs) < 2:
-        return False
-    one, other = np.array(pairs).T
-    same = here[one] == before[other]
-    ends = min(len(same) // 4, int(np.flatnonzero(~same).size))
-    return bool(same[ends : len(same) - ends].all()) and ends < len(same) / 4
-
-
-def _everywhere(
-    view: View, pairs: np.ndarray, seen: np.ndarray, compared: np.ndarray, of_units: bool = False
-) -> np.ndarray:
-    """Return which pairs, in one plate, are at the same offset as one that is seen."""
-    if not len(pairs):
+def _in_class(view: View, classes: np.ndarray, pairs: np.ndarray, seen: np.ndarray, of_units: bool) -> np.ndarray:
+    """Return which pairs are seen, or have a unit of the same class with one at the same offsets that is seen."""
+    if not len(pairs) or len(np.unique(classes)) == len(classes):
         return seen
-    index = [np.array([own[0][1] for own in of], int) for of in (view.places.units, view.places.rows)]
-    offset = index[0 if of_units else 1][pairs[:, 1]] - index[0][pairs[:, 0]]
-    return np.asarray(seen | np.isin(offset, np.unique(offset[seen & compared])))
+    others = view.places.units if of_units else view.places.rows
+    both = [(pairs[:, 0], pairs[:, 1], view.places.units, others)]
+    if of_units:
+        both.append((pairs[:, 1], pairs[:, 0], others, view.places.units))
+    keys = []
+    for one, other, of_one, of_other in both:
+        keys.append(
+            [
+                (int(classes[u]), _offset(of_one[u], of_other[v]))
+                for u, v in zip(one.tolist(), other.tolist(), strict=True)
+            ]
+        )
+    present = {key for own in keys for key, is_seen in zip(own, seen.tolist(), strict=True) if is_seen}
+    return np.asarray(seen | np.any([[key in present for key in own] for own in keys], axis=0))
 
 
-def _groups(pairs: np.ndarray, number: int) -> np.ndarray:
-    edges = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(number, number))
-    return np.asarray(connected_components(edges, directed=False)[1])
+def _offset(one: Position, other: Position) -> Position:
+    """Return where a position lies relative to another: offsets in the plates that both have."""
+    own = dict(one)
+    return tuple((plate, index - own[plate]) if plate in own else (plate, index) for plate, index in other)
 
 
 def _by_differences(moves: Moves, points: Sequence[Point], pairs: np.ndarray, shown: Shown) -> np.ndarray:
-    """Return which pairs of units mixed differences show: steps and supports have no derivative.
-
-    Where all of a sample show, so do all: they are steps of one kind.
-    """
+    """Return which of a sample of pairs mixed differences show: steps and supports have no derivative."""
     found = np.zeros(len(pairs), bool)
     left = np.flatnonzero(shown.compared & ~shown.pairs)
-    if not len(left):
-        return found
-    sample = np.random.default_rng(0).permutation(left)[:SAMPLE]
-    for index in sample.tolist():
+    for index in np.random.default_rng(0).permutation(left)[:SAMPLE].tolist():
         found[index] = moves.differ(points, *map(int, pairs[index]))
-    if found[sample].all():
-        found[left] = True
     return found
 
 
@@ -150,12 +135,11 @@ def _at_these_data(
     kept = np.ones(len(pairs), bool)
     needs: dict[str, np.ndarray] = {}
     if len(left):
-        for switch in ([name] for name in names):
-            now = view.pattern(concrete=[*pattern.concrete, *switch])
-            off = _absent(pairs, now.pairs) & kept
-            off &= np.isin(np.arange(len(pairs)), left)
+        for switch in names:
+            now = view.pattern(concrete=[*pattern.concrete, switch])
+            off = _absent(pairs, now.pairs) & kept & np.isin(np.arange(len(pairs)), left)
             kept &= ~off
-            inactive |= {switch[0]: int(off.sum())} if off.any() else {}
+            inactive |= {switch: int(off.sum())} if off.any() else {}
     for name, own in open_rows.items():
         listed = pattern.needs[name]
         if not len(own) or listed is None:

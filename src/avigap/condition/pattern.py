@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 from avigap.faults import line_of_operation
 from avigap.program.plates import Places
-from avigap.program.structure.hashes import U, distinct, mix, starts_of, word
+from avigap.program.structure.hashes import U, distinct, mix, ranges, ranks, starts_of, word
 from avigap.program.structure.interpreter import Interpreter
 from avigap.program.structure.joint import TracedJoint
 from avigap.program.structure.sets import Sets
@@ -128,11 +128,7 @@ class Inputs:
 
 def _labelled(name: str, owner: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
     """Return hashes (S, E) of elements, by name, number within their owner, and label of the owner."""
-    order = np.argsort(owner, kind="stable")
-    starts = starts_of(owner[order])
-    rank = np.empty(len(owner), np.int64)
-    rank[order] = np.arange(len(owner)) - np.repeat(starts, np.diff(np.append(starts, len(owner))))
-    within = mix(word(name), rank.astype(U))
+    within = mix(word(name), ranks(owner).astype(U))
     return np.stack([mix(within, own[owner].astype(U)) for own in labels])
 
 
@@ -214,8 +210,7 @@ def _elements(sets: Sets, out: Sequence[Terms]) -> list[tuple[np.ndarray, np.nda
         times = counts[which]
         if times.sum() > MOST:
             return None
-        at = np.repeat(starts[which] - np.cumsum(times) + times, times) + np.arange(times.sum())
-        found.append((np.repeat(value.row, times), expanded[1][at]))
+        found.append((np.repeat(value.row, times), expanded[1][ranges(starts[which], times)]))
     return found
 
 
@@ -256,8 +251,7 @@ def _products(
     if times.sum() > MOST:
         return None
     first = np.repeat(left[1], times)
-    at = np.repeat(starts[left[0]] - np.cumsum(times) + times, times) + np.arange(times.sum())
-    return first, right[1][at]
+    return first, right[1][ranges(starts[left[0]], times)]
 
 
 def _pairs(place: np.ndarray, unit: np.ndarray) -> np.ndarray | None:
@@ -295,6 +289,6 @@ def _terms_of_units(
     if times.sum() > MOST:
         return None
     term = np.repeat(np.arange(len(which)), times)
-    own = unit[np.repeat(starts[which] - np.cumsum(times) + times, times) + np.arange(times.sum())]
+    own = unit[ranges(starts[which], times)]
     order = np.argsort(own, kind="stable")
     return own[order], keys[:, term[order]]

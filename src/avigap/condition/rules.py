@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from avigap.condition.dependence import MAX_OFFSETS, Dependence, agree
-from avigap.condition.sharing import Sharing, along_a_plate, is_symmetric, kinds_of, own_rows, ranks
+from avigap.condition.sharing import Sharing, along_a_plate, is_symmetric, kinds_of, own_rows
+from avigap.condition.symmetry import Pair, changes_nothing, exchange, pair_at
 from avigap.condition.values import Moves, Point
 from avigap.names import rows_named
 
@@ -39,14 +40,13 @@ class Found(NamedTuple):
 class Case(NamedTuple):
     """A program to be judged: what depends on what at N and at 2 N, and how gradients are computed.
 
-    ``more`` is None where there is no larger N; ``fixed_size`` says whether that is as the program has one size only.
+    ``more`` is None where there is no larger N.
     """
 
     now: Dependence
     more: Dependence | None
     moves: Moves
     points: Sequence[Point]
-    fixed_size: bool
 
 
 def judge(case: Case) -> Found:
@@ -84,7 +84,7 @@ def _in_one_plate(case: Case) -> Found:
     if len(window) > min(most, MAX_OFFSETS) or any(own is None for own in covariates.values()):
         return _mapped(case)
     windows = {name: own for name, own in covariates.items() if own is not None}
-    edges = now.edges([window, *windows.values()])
+    edges = now.edges([window, *windows.values()], now.plate or "")
     inner = np.ones(now.number, bool)
     inner[edges] = False
     sharing = _sharing(case, inner)
@@ -123,7 +123,7 @@ def _sharing(case: Case, inner: np.ndarray) -> Sharing:
     """Say whether the units of one plate are alike, where they are not at an edge."""
     now = case.now
     if not now.fixed:
-        found = along_a_plate(now, case.moves, case.points, inner)
+        found = along_a_plate(now, case.moves, case.points, inner, now.plate or "")
         if found != "unknown":
             return found
     members = _exclusive(now)
@@ -144,15 +144,10 @@ def _exclusive(now: Dependence) -> np.ndarray | None:
     members = np.full(len(now.rows), -1)
     members[both[:, 1]] = both[:, 0]
     for unit, position in enumerate(now.units) if now.plate and now.fixed else ():
-        at = [row for row in (_row_at(now, position),) if row is not None and members[row] < 0]
-        members[at] = unit
+        row = now.row_at(position)
+        if row is not None and members[row] < 0:
+            members[row] = unit
     return members
-
-
-def _row_at(now: Dependence, position: Any) -> int | None:
-    numbers = now.__dict__.setdefault("_row_numbers", {own: k for k, own in enumerate(now.rows)})
-    found: int | None = numbers.get(position)
-    return found
 
 
 def _classes(now: Dependence, kinds: np.ndarray, owner: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -265,28 +260,22 @@ def _along(case: Case) -> Found | None:
     """Return the window along one of several plates that holds all rows that are needed, if there is one."""
     now = case.now
     for plate in now.view.plates():
-        unit, row = now.index(plate, now.units), now.index(plate, now.rows)
-        if (unit < 0).any():
+        rest = [[[own for own in p if own[0] != plate] for p in of] for of in (now.units, now.rows)]
+        if (now.index(plate, now.units) < 0).any() or any(rest[0][u] != rest[1][r] for u, r in now.data.tolist()):
             continue
-        others = (
-            [tuple(own for own in p if own[0] != plate) for p in now.units],
-            [tuple(own for own in p if own[0] != plate) for p in now.rows],
+        window = now.window(None, plate)
+        edges = now.edges([window], plate)
+        if len(window) > min(MAX_OFFSETS, int(now.counts.max())) or len(edges) == now.number:
+            continue
+        inner = np.ones(now.number, bool)
+        inner[edges] = False
+        sharing = along_a_plate(now, case.moves, case.points, inner, plate)
+        reason = f"no two z_n are coupled, and a factor depends on the rows at {list(window)} along its {plate!r}"
+        where = tuple(edges.tolist())
+        found = Found(
+            "wider_input", True, window, now.covariates, False, None, where, "window", reason, sharing=sharing
         )
-        if not all(others[0][u] == others[1][r] for u, r in now.data.tolist()):
-            continue
-        offsets = np.unique(row[now.data[:, 1]] - unit[now.data[:, 0]])
-        present = set(now.rows)
-        edges = [
-            u
-            for u, position in enumerate(now.units)
-            if any(
-                tuple((n, i + int(o)) if n == plate else (n, i) for n, i in position) not in present for o in offsets
-            )
-        ]
-        if len(offsets) <= min(MAX_OFFSETS, int(now.counts.max())) and len(edges) < now.number:
-            window = tuple(offsets.tolist())
-            reason = f"no two z_n are coupled, and a factor depends on the rows at {list(window)} along its {plate!r}"
-            return Found("wider_input", True, window, now.covariates, False, None, tuple(edges), "window", reason)
+        return _with_index(found, sharing)
     return None
 
 
@@ -312,12 +301,14 @@ def _group(
                 free = members[own[:, 1]] < 0
                 members[own[free, 1]] = owner[own[free, 0]]
     kinds = kinds_of(now)
-    within = ranks(owner)
-    signature = np.zeros(int(owner.max()) + 1, int)
-    np.add.at(signature, owner, (kinds + 1) * (within + 1) * 7919)
-    classes = _classes(now, np.unique(signature, return_inverse=True)[1].ravel()[owner], owner, members)
+    consists: list[list[int]] = [[] for _ in range(int(owner.max()) + 1)]
+    for group, kind in sorted(zip(owner.tolist(), kinds.tolist(), strict=True)):
+        consists[group].append(kind)
+    number = {key: k for k, key in enumerate(dict.fromkeys(map(tuple, consists)))}
+    of_owner = np.array([number[tuple(each)] for each in consists])
+    classes = _classes(now, of_owner[owner], owner, members)
     sharing = own_rows(now, case.moves, case.points, classes, owner, members)
-    alike = sharing != "differs" and (len(owner) == int(owner.max()) + 1 or _members_alike(now, owner, members))
+    alike = sharing != "differs" and (len(owner) == int(owner.max()) + 1 or _members_alike(case, owner))
     grown = None if case.more is None else _largest(case.more) > _largest(case.now)
     if bounded is None:
         bounded = not grown if grown is not None else all(plate in dict(row) for row in now.rows)
@@ -332,45 +323,29 @@ def _largest(now: Dependence) -> int:
     return int(now.rows_of_groups().max(initial=0))
 
 
-def _members_alike(now: Dependence, owner: np.ndarray, members: np.ndarray) -> bool:
-    """Say whether, by structure, members of a kind can be exchanged in all groups, with their own rows."""
-    kinds = kinds_of(now)
+def _members_alike(case: Case, owner: np.ndarray) -> bool:
+    """Say whether members of a kind can be exchanged in their group with their own rows, by structure or by values."""
+    now, kinds = case.now, kinds_of(case.now)
     order = np.lexsort((np.arange(now.number), kinds, owner))
     one, other = order[:-1], order[1:]
     like = (owner[one] == owner[other]) & (kinds[one] == kinds[other])
-    if not like.any():
+    pairs = [pair_at(now, *both) for both in zip(one[like].tolist(), other[like].tolist(), strict=True)]
+    if not pairs:
         return True
-    first, second = _exchanged(now, one[like], other[like])
-    return is_symmetric(now, *((first[0][None], first[1][None]))) and is_symmetric(
-        now, second[0][None], second[1][None]
-    )
+    halves = [own for own in (pairs[::2], pairs[1::2]) if own]  # pairs of a half may share a unit: each is apart
+    if all(is_symmetric(now, *(own[None] for own in exchange(now, _apart(half)))) for half in halves):
+        return True
+    return changes_nothing(now, case.moves, case.points, pairs)
 
 
-def _exchanged(now: Dependence, one: np.ndarray, other: np.ndarray) -> tuple[Any, Any]:
-    """Return two permutations of units and rows: each exchanges every other pair of neighbours."""
-    found = []
-    rows_of: dict[int, list[int]] = {}
-    for row, position in enumerate(now.rows):
-        for unit in _units_at(now, position):
-            rows_of.setdefault(unit, []).append(row)
-    for parity in (0, 1):
-        units, rows = np.arange(now.number), np.arange(len(now.rows))
-        used: set[int] = set()
-        for k, (a, b) in enumerate(zip(one.tolist(), other.tolist(), strict=True)):
-            if k % 2 != parity or a in used or b in used:
-                continue
-            used |= {a, b}
-            units[a], units[b] = b, a
-            for r, s in zip(rows_of.get(a, []), rows_of.get(b, []), strict=False):
-                rows[r], rows[s] = s, r
-        found.append((units, rows))
-    return found[0], found[1]
-
-
-def _units_at(now: Dependence, position: Any) -> list[int]:
-    """Return the units at a position of data, of the kind with the most plates in common."""
-    table = now.__dict__.setdefault("_unit_numbers", {own: k for k, own in enumerate(now.units)})
-    return [table[position]] if position in table else []
+def _apart(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs of which no unit is in a pair before."""
+    used, found = set[int](), []
+    for pair in pairs:
+        if not used & {pair.one, pair.other}:
+            found.append(pair)
+            used |= {pair.one, pair.other}
+    return found
 
 
 def _coupled(case: Case) -> Found:
@@ -413,10 +388,10 @@ def _in_bounded_groups(case: Case) -> Found:
     by_group: dict[int, list[int]] = {}
     for own in key.tolist():
         by_group.setdefault(own // size, []).append(own % size)
-    unit, row = now._index
+    unit, row = now.index(now.plate, now.units), now.index(now.plate, now.rows)
     relative = [tuple(int(row[r] - unit[u]) for r in by_group.get(int(now.group[u]), [])) for u in range(now.number)]
     offsets = tuple(sorted({offset for own in relative for offset in own}))
-    edges = now.edges([offsets])
+    edges = now.edges([offsets], now.plate)
     inside = set(range(now.number)) - set(edges.tolist())
     differ = len({relative[u] for u in inside}) > 1
     reason += ", and which rows these are depends on n" if differ else ""

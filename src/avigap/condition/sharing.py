@@ -11,9 +11,10 @@ from typing import Literal
 
 import numpy as np
 
-from avigap.condition.dependence import Dependence
+from avigap.condition.dependence import Dependence, groups_of, moved_along
 from avigap.condition.pattern import Labels
 from avigap.condition.values import Moves, Point
+from avigap.program.structure.hashes import ranks
 
 Sharing = Literal["proved", "seen", "differs", "unknown"]
 """Alike by structure, alike at all points looked at, not alike at one of them, or nothing to compare."""
@@ -36,50 +37,59 @@ def kinds_of(dependence: Dependence) -> np.ndarray:
     return np.asarray(np.unique(every, axis=0, return_inverse=True)[1]).ravel()
 
 
-def ranks(owner: np.ndarray) -> np.ndarray:
-    """Return the place of each element among those of the same owner."""
-    order = np.argsort(owner, kind="stable")
-    starts = np.searchsorted(owner[order], owner[order])
-    found = np.empty(len(owner), int)
-    found[order] = np.arange(len(owner)) - starts
-    return found
+def next_along(dependence: Dependence, plate: str, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the units that have one of their kind at the next index of a plate, and these."""
+    number = {(int(k), own): u for u, (k, own) in enumerate(zip(kinds, dependence.units, strict=True))}
+    one, other = [], []
+    for unit, (kind, position) in enumerate(zip(kinds.tolist(), dependence.units, strict=True)):
+        after = number.get((kind, moved_along(position, plate, 1)))
+        if after is not None and after != unit:
+            one.append(unit)
+            other.append(after)
+    return np.array(one, int), np.array(other, int)
 
 
-def along_a_plate(dependence: Dependence, moves: Moves, points: Sequence[Point], inner: np.ndarray) -> Sharing:
-    """Say whether units of one plate are alike if the rows at the same offsets are equal.
+def alike_classes(dependence: Dependence, inner: np.ndarray) -> np.ndarray:
+    """Return the class of each unit: those of one class have the same terms, by structure, but for their position.
+
+    Units next to each other along a plate are compared; ``inner`` (U,) tells those that are not at an edge.
+    """
+    view, number = dependence.view, dependence.number
+    if dependence.pattern.unit is None or len(dependence.pattern.hashes) <= len(view.plates()):
+        return np.arange(number)
+    kinds, keys = kinds_of(dependence), dependence.pattern.keys(np.arange(number), number)
+    edges = []
+    for shift, plate in enumerate(view.plates()):
+        one, other = next_along(dependence, plate, kinds)
+        same = (keys[0][one] == keys[1 + shift][other]) & inner[one] & inner[other]
+        edges.append(np.stack([one[same], other[same]], axis=1))
+    return groups_of(np.concatenate(edges), number)
+
+
+def along_a_plate(
+    dependence: Dependence, moves: Moves, points: Sequence[Point], inner: np.ndarray, plate: str
+) -> Sharing:
+    """Say whether units are alike if the rows at the same offsets along a plate are equal.
 
     ``inner`` (U,) tells the units that are not at an edge.
     """
-    view, plate = dependence.view, dependence.plate
-    kinds = kinds_of(dependence)
-    index = dependence.index(plate or "", dependence.units)
-    order = np.lexsort((index, kinds))
-    one, other = order[:-1], order[1:]
-    next_ = (index[other] == index[one] + 1) & (kinds[one] == kinds[other]) & inner[one] & inner[other]
-    one, other = one[next_], other[next_]
-    if not len(one):
+    view, kinds = dependence.view, kinds_of(dependence)
+    if not (np.bincount(kinds[inner]) > 1).any():
         return "unknown"
-    if dependence.pattern.unit is not None and len(dependence.pattern.hashes) > 1:
-        here, before = dependence.pattern.keys(np.arange(dependence.number), dependence.number)[:2]
-        if (here[one] == before[other]).all():
-            return "proved"
-    spans = [offset for name in (None, *view.covariates) for offset in _window(dependence, name)]
+    classes = alike_classes(dependence, inner)
+    if all(len(np.unique(classes[inner & (kinds == kind)])) <= 1 for kind in np.unique(kinds)):
+        return "proved"
+    spans = [own for name in (None, *view.covariates) for own in dependence.offsets(name, plate).tolist()]
     width = max(spans, default=0) - min(spans, default=0) + 1
-    if width * 2 > len(dependence.rows):
+    rows, index = dependence.index(plate, dependence.rows), dependence.index(plate, dependence.units)
+    if width * 2 > len(np.unique(rows)):
         return "unknown"
-    rows = dependence.index(plate or "", dependence.rows)
     for period in (width, width + 1):
         donor = _donors(rows % period, rows, width)
-        classes = np.where(inner, kinds * period + index % period, -1)
-        if not _have_equal_gradients(dependence, moves, points, donor, classes):
+        alike = np.where(inner, kinds * period + index % period, -1)
+        if not _have_equal_gradients(dependence, moves, points, donor, alike):
             return "differs"
     return "seen"
-
-
-def _window(dependence: Dependence, name: str | None) -> tuple[int, ...]:
-    if name is not None and dependence.needs.get(name) is None:
-        return ()
-    return dependence.window(name)
 
 
 def _donors(phase: np.ndarray, rows: np.ndarray, start: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Whether a symmetry of the density makes coupled positions with equal inputs alike all the same (Appendix A.3)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -107,12 +107,18 @@ def is_exchangeable(now: Dependence, seen: np.ndarray, moves: Moves, points: Seq
             return Exchange(True, False, "proved")
     if not pairs:
         return None
-    exchanged = [_exchanged(now, pair) for pair in few]
+    exchanged = [exchange(now, [pair]) for pair in few]
     if is_symmetric(now, *map(np.stack, zip(*exchanged, strict=True))):
         return Exchange(True, False, "proved" if len(few) == len(pairs) else "seen")
     if moves.sample is not None:  # not all of the log joint is computed
         return Exchange(False, False, "seen")
-    return Exchange(all(_swap_changes_nothing(now, moves, points, pair) for pair in few), False, "seen")
+    return Exchange(changes_nothing(now, moves, points, few), False, "seen")
+
+
+def changes_nothing(now: Dependence, moves: Moves, points: Sequence[Point], pairs: Sequence[Pair]) -> bool:
+    """Say whether no exchange of latents, with equal rows, changes the log joint at points: of a few of the pairs."""
+    few = [pairs[k] for k in np.unique(np.linspace(0, len(pairs) - 1, MAX_PAIRS).astype(int))]
+    return all(_swap_changes_nothing(now, moves, points, pair) for pair in few)
 
 
 def _has_other_neighbours(now: Dependence, seen: np.ndarray, pair: Pair) -> bool:
@@ -145,11 +151,21 @@ def _permutations(now: Dependence) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield units, np.array([row_number[to[int(n)]] for n in rows], int)
 
 
-def _exchanged(now: Dependence, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+def pair_at(now: Dependence, one: int, other: int) -> Pair:
+    """Return two units with the rows at their positions, if there are any."""
+    rows = [now.row_at(now.units[unit]) for unit in (one, other)]
+    if rows[0] is None or rows[1] is None:
+        return Pair(one, other, (), ())
+    return Pair(one, other, (rows[0],), (rows[1],))
+
+
+def exchange(now: Dependence, pairs: Iterable[Pair]) -> tuple[np.ndarray, np.ndarray]:
+    """Return permutations of the units and of the rows that exchange those of pairs."""
     units, rows = np.arange(now.number), np.arange(len(now.rows))
-    units[[pair.one, pair.other]] = pair.other, pair.one
-    for row, other in zip(pair.rows, pair.others, strict=True):
-        rows[row], rows[other] = other, row
+    for pair in pairs:
+        units[[pair.one, pair.other]] = pair.other, pair.one
+        for row, other in zip(pair.rows, pair.others, strict=True):
+            rows[row], rows[other] = other, row
     return units, rows
 
 

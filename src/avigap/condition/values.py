@@ -17,6 +17,7 @@ from jax.interpreters import partial_eval
 
 from avigap.adam import ONCE
 from avigap.condition.pattern import Inputs, Pattern
+from avigap.program.structure.hashes import ranks
 from avigap.program.structure.interpreter import CALLS
 from avigap.program.structure.joint import TracedJoint
 
@@ -159,7 +160,7 @@ class Moves:
             unit_of[n].ravel() if n in unit_of else np.full(s, -1) for n, s in zip(self.names, self.sizes, strict=True)
         ]
         self.unit_of = np.concatenate(owners) if owners else np.zeros(0, int)
-        self.rank_of = self._ranks()
+        self.rank_of = _places_in_units(inputs, self.names, self.sizes, self.unit_of)
         self.floats = [n for n, v in {**joint.data, **joint.outside}.items() if v.dtype.kind == "f"]
         self._checked = Evaluator(checked, (), outputs)
         self.kept = np.ones(len(joint.sites), bool) if outputs is None else outputs
@@ -168,24 +169,10 @@ class Moves:
         self._value: Any = None
         self._held = jax.jit(self.evaluator.held, compiler_options=ONCE)
 
-    def _ranks(self) -> np.ndarray:
-        """Return the place of each element among those of its unit, by the names of the sites of like units."""
-        label_of = self.inputs.places.label_of
-        labels = sorted(set(label_of.values()))
-        label = [
-            np.full(s, labels.index(label_of[n]) if n in label_of else -1)
-            for n, s in zip(self.names, self.sizes, strict=True)
-        ]
-        order = np.lexsort((np.arange(len(self.unit_of)), np.concatenate([np.zeros(0, int), *label]), self.unit_of))
-        starts = np.searchsorted(self.unit_of[order], self.unit_of[order])
-        found = np.empty(len(order), int)
-        found[order] = np.arange(len(order)) - starts
-        return found
-
     def gradient(self, point: Point) -> np.ndarray:
         """Return the gradient (L,) at a point."""
         flat = self.flat(point.latents)
-        return _at(self, point, flat[None], [{}], [np.zeros_like(flat)], [{}])[0][0]
+        return derivatives_at(self, point, flat[None], [{}], [np.zeros_like(flat)], [{}])[0][0]
 
     def flat(self, latents: Mapping[str, Any]) -> np.ndarray:
         """Return latents as one vector (L,)."""
@@ -248,7 +235,7 @@ class Moves:
         for element in np.flatnonzero(self.unit_of == other).tolist():
             direction = np.zeros_like(flat)
             direction[element] = 1.0
-            column = _at(self, point, flat[None], [{}], [direction], [{}])[1][0][mine]
+            column = derivatives_at(self, point, flat[None], [{}], [direction], [{}])[1][0][mine]
             at = int(np.argmax(np.abs(np.nan_to_num(column))))
             if not best[1] or abs(np.nan_to_num(column[at])) > abs(best[0]):
                 best = float(np.nan_to_num(column[at])), str(sites[mine[at]]), str(sites[element])
@@ -283,6 +270,17 @@ class Moves:
             bad = ~own.ravel()[element] & (member >= first) & (member < first + self.inputs.num_rows)
             legal[member[bad] - first] = False
         return legal
+
+
+def _places_in_units(inputs: Inputs, names: Sequence[str], sizes: Sequence[int], unit_of: np.ndarray) -> np.ndarray:
+    """Return the place of each element among those of its unit, by the names of the sites of like units."""
+    label_of = inputs.places.label_of
+    labels = sorted(set(label_of.values()))
+    label = [np.full(s, labels.index(label_of[n]) if n in label_of else -1) for n, s in zip(names, sizes, strict=True)]
+    order = np.lexsort((np.concatenate([np.zeros(0, int), *label]), unit_of))
+    found = np.empty(len(order), np.int64)
+    found[order] = ranks(unit_of[order])
+    return found
 
 
 def _sample(inputs: Inputs, pattern: Pattern) -> np.ndarray | None:
@@ -363,11 +361,11 @@ def shown_by(moves: Moves, points: Sequence[Point], others: Sequence[Point], see
     colours = {n: colours_of(own[some[n], 0], own[some[n], 1], inputs.num_rows) for n, own in needs.items()}
     rows = {name: np.zeros(len(own), bool) for name, own in needs.items()}
     compared = (unit_colours[both[:, 1]] >= 0) & inside
-    looked = {n: np.zeros(len(own), bool) for n, own in needs.items()}
+    looked = {n: some[n] & (colours[n][own[:, 1]] >= 0) for n, own in needs.items()}
     count = 0
     for number, (point, other) in enumerate(zip(points, others, strict=True)):
         flat = moves.flat(point.latents)
-        gradient, _ = _at(moves, point, flat[None], [{}], [np.zeros_like(flat)], [{}])
+        gradient, _ = derivatives_at(moves, point, flat[None], [{}], [np.zeros_like(flat)], [{}])
         if not np.isfinite(gradient).all():
             continue
         count += 1
@@ -375,15 +373,13 @@ def shown_by(moves: Moves, points: Sequence[Point], others: Sequence[Point], see
         at[hit & ~seen] = number
         seen |= hit
         for name, own in needs.items():
-            found, legal = _rows(moves, point, other, flat, name, own, colours[name], rng)
-            rows[name] |= found & some[name]
-            looked[name] |= legal & some[name]
+            rows[name] |= _rows(moves, point, other, flat, name, own, colours[name], rng) & looked[name]
     half = len(pairs)
     first = np.where(at[:half] >= 0, at[:half], at[half:])
     return Shown(seen[:half] | seen[half:], compared[:half] | compared[half:], rows, looked, first, count)
 
 
-def _at(
+def derivatives_at(
     moves: Moves,
     point: Point,
     flats: np.ndarray,
@@ -402,13 +398,14 @@ def _at(
     return moves.derivatives(point, flats, wide, np.stack(directions), along)
 
 
-def _stable(moves: Moves, here: np.ndarray, near: np.ndarray) -> np.ndarray:
+def stable_units(moves: Moves, here: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Say which units have an element whose derivative is not zero, and stays the same near a point."""
     both = np.isfinite(here) & np.isfinite(near) & (here != 0)
     return moves.by_unit(both & (np.abs(here - np.where(both, near, 0)) <= STABLE * np.abs(here)))
 
 
-def _near(flat: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def near_to(flat: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a point near to one."""
     return np.asarray(flat * (1 + NEAR * rng.standard_normal(flat.shape)))
 
 
@@ -418,12 +415,12 @@ def _units(
     """Return which pairs of units have an entry of the Hessian, each by the second."""
     used = np.unique(colours[both[:, 1]]) if len(both) else np.zeros(0, int)
     found = np.zeros(len(both), bool)
-    near = _near(flat, rng)
+    near = near_to(flat, rng)
     of_element = np.where(moves.unit_of >= 0, colours[moves.unit_of], -2)
     for colour in used[used >= 0].tolist():
         direction = np.where(of_element == colour, rng.uniform(0.5, 1.5, flat.shape), 0.0)
-        out = _at(moves, point, np.stack([flat, near]), [{}, {}], [direction] * 2, [{}, {}])[1]
-        shows = _stable(moves, out[:1], out[1:])[0]
+        out = derivatives_at(moves, point, np.stack([flat, near]), [{}, {}], [direction] * 2, [{}, {}])[1]
+        shows = stable_units(moves, out[:1], out[1:])[0]
         own = colours[both[:, 1]] == colour
         found[own] = shows[both[own, 0]]
     return found
@@ -438,22 +435,20 @@ def _rows(
     own: np.ndarray,
     colours: np.ndarray,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which units depend on rows of an argument, and for which of them the row could be moved."""
+) -> np.ndarray:
+    """Return which units depend on rows of an argument."""
     row_of = moves.inputs.rows_of[name]
     base, target = np.asarray(point.data[name]), np.asarray(other.data[name])
-    shown, looked = np.zeros(len(own), bool), np.zeros(len(own), bool)
+    shown = np.zeros(len(own), bool)
     used = np.unique(colours[own[:, 1]]) if len(own) else np.zeros(0, int)
-    near = _near(flat, rng)
+    near = near_to(flat, rng)
     for colour in used[used >= 0].tolist():
         chosen = np.append(colours == colour, False)[row_of]  # elements without a row are the last
         moved = np.where(chosen, target, base)
         legal = moves.legal_rows(flat, {**point.data, name: moved}, name)
         moved = np.where(chosen & np.append(legal, False)[row_of], target, base)
-        differs = np.zeros(moves.inputs.num_rows + 1, bool)
-        np.logical_or.at(differs, row_of.ravel(), (moved != base).ravel())
         tangent = {name: np.where(chosen, rng.uniform(0.5, 1.5, base.shape), 0.0)} if name in moves.floats else {}
-        out, along = _at(
+        out, along = derivatives_at(
             moves,
             point,
             np.stack([flat, near, flat]),
@@ -461,10 +456,9 @@ def _rows(
             [np.zeros_like(flat)] * 3,
             [tangent, tangent, {}],
         )
-        shows = _stable(moves, along[:1], along[1:2])[0]
+        shows = stable_units(moves, along[:1], along[1:2])[0]
         size = np.abs(out[0]) + np.abs(out[2])
         shows |= moves.by_unit((np.abs(out[2] - out[0]) > CHANGED * size)[None] & np.isfinite(size))[0]
         here = colours[own[:, 1]] == colour
         shown[here] |= shows[own[here, 0]]
-        looked[here] |= differs[own[here, 1]]
-    return shown, looked | shown
+    return shown

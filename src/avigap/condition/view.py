@@ -25,6 +25,9 @@ NUM_POINTS, FEW_POINTS = 6, 2
 MANY_SITES, MANY_ROWS, FEW_DRAWS = 60, 5000, 3
 """Sites of a program whose draws are not compiled, rows of one that draws a few times only, and how often that is."""
 
+MOST_SHIFTS = 1000
+"""Rows further on among which one that differs is sought, at most."""
+
 SCALES = (0.3, 1.0, 2.0)
 """Standard deviations of the latents at these points, on the unconstrained space."""
 
@@ -70,9 +73,10 @@ class View(NamedTuple):
         """Return the plates of the units, in the order of the program."""
         return list(dict.fromkeys(plate for unit in self.places.units for plate, _ in unit))
 
-    def shifted(self, plate: str) -> Labels:
-        """Return labels by which a position is that of one before it, along a plate."""
-        return Labels(*(_shifted(own, plate) for own in (self.places.units, self.places.rows)))
+    def shifts(self) -> list[Labels]:
+        """Return, for each plate of the units, labels by which a position is that of the one before it."""
+        both = self.places.units, self.places.rows
+        return [Labels(*(_shifted(own, plate) for own in both)) for plate in self.plates()]
 
     def points(self, seed: int, number: int = NUM_POINTS) -> tuple[list[Point], list[Point]]:
         """Return points, and others to which rows of data are moved; few if there are many rows."""
@@ -85,7 +89,8 @@ class View(NamedTuple):
             latents = {n: scale * random.standard_normal(np.shape(v)) for n, v in self.joint.latents.items()}
             data = {**self.joint.data, **self.joint.outside, **(drawn[k] if drawn else {})}
             if k >= number:
-                data = _in_another_order(data, drawn[k] if drawn else {}, random)
+                kept = drawn[k] if drawn else {}
+                data = _in_another_order(data, kept, random) if k % 2 else _with_other_values(data, kept)
             every.append(Point(latents, data))
         return every[:number], every[number:]
 
@@ -102,6 +107,22 @@ def _in_another_order(
         else:
             order = orders.setdefault(len(column), random.permutation(len(column)))
             found[name] = np.asarray(column)[order]
+    return found
+
+
+def _with_other_values(data: Mapping[str, np.ndarray], drawn: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return data that were not drawn with each row as the next one of the same column that differs, if one does."""
+    found = {name: np.asarray(column) for name, column in data.items()}
+    for name, column in found.items():
+        if name in drawn or not column.ndim:
+            continue
+        other = column.copy()
+        for shift in range(1, min(len(column), MOST_SHIFTS)):
+            same = (other == column).reshape(len(column), -1).all(axis=1)
+            if not same.any():
+                break
+            other[same] = np.roll(column, -shift, axis=0)[same]
+        found[name] = other
     return found
 
 
@@ -203,31 +224,41 @@ def _joint(
     Raises
     ------
     InputError
-        If it is none of the latents.
+        If it is no function of the observations.
     """
+    observed = [name for name in names if name in program.data]
     tried = list(names)
-    error: Exception | None = None
-    for number in range(len(names) + 1):
+    try:
+        joint = trace_joint(program.function, arguments, latents, tried, program.sites)
+    except KeyError as lacking:  # as for missing data that are drawn
+        raise InputError(f"the latent {lacking} appears only with other observations") from lacking
+    except Exception:  # whatever a user's program raises
+        tried = [n for n in names if n in observed or _is_traced(program, arguments, latents, [*observed, n])]
         try:
             joint = trace_joint(program.function, arguments, latents, tried, program.sites)
-        except KeyError as lacking:  # as for missing data that are drawn
-            raise InputError(f"the latent {lacking} appears only with other observations") from lacking
-        except Exception as refusal:  # whatever a user's program raises
-            error = error or refusal
-            tried = [n for n in names if n != names[number]] if number < len(names) else []
-            continue
-        if any(aval.dtype == np.float32 for aval in joint.closed.out_avals):
-            raise InputError("the log joint is computed in float32, where a dependence cannot be told from rounding")
-        chosen = _choosing(program, arguments, joint)
-        if not chosen:
-            return joint
-        if lines := [own.line for own in joint.asked if own.names & chosen & set(program.observed)]:
-            raise InputError(
-                f"the log joint is no function of the observations: Python chooses by their values, {lines[0]}:"
-                " use jnp.where there"
-            )
-        return trace_joint(program.function, arguments, latents, [n for n in tried if n not in chosen], program.sites)
-    raise InputError(f"the log joint is no function of the observations: {said(error)}" if error else "no log joint")
+        except Exception as error:
+            raise InputError(f"the log joint is no function of the observations: {said(error)}") from error
+    if any(aval.dtype == np.float32 for aval in joint.closed.out_avals):
+        raise InputError("the log joint is computed in float32, where a dependence cannot be told from rounding")
+    chosen = _choosing(program, arguments, joint)
+    if not chosen:
+        return joint
+    if lines := [own.line for own in joint.asked if own.names & chosen & set(program.observed)]:
+        raise InputError(
+            f"the log joint is no function of the observations: Python chooses by their values, {lines[0]}:"
+            " use jnp.where there"
+        )
+    return trace_joint(program.function, arguments, latents, [n for n in tried if n not in chosen], program.sites)
+
+
+def _is_traced(
+    program: Program, arguments: Mapping[str, Any], latents: Mapping[str, np.ndarray], names: Sequence[str]
+) -> bool:
+    try:
+        trace_joint(program.function, arguments, latents, names, program.sites)
+    except Exception:  # whatever a user's program raises
+        return False
+    return True
 
 
 def _choosing(program: Program, arguments: Mapping[str, Any], joint: TracedJoint) -> set[str]:

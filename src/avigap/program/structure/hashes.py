@@ -1,4 +1,4 @@
-"""Hashes of 64 bits: equal ones stand for equal expressions."""
+"""Hashes of 64 bits, where equal ones stand for equal expressions, and runs of numbers."""
 
 import zlib
 
@@ -47,3 +47,11 @@ def distinct(numbers: np.ndarray) -> np.ndarray:
     """Return the different numbers, in order."""
     ordered = np.sort(numbers)
     return np.asarray(ordered[starts_of(ordered)])
+
+
+def ranks(owner: np.ndarray) -> np.ndarray:
+    """Return the place of each element among those of the same owner."""
+    order = np.argsort(owner, kind="stable")
+    found = np.empty(len(owner), np.int64)
+    found[order] = np.arange(len(owner)) - np.searchsorted(owner[order], owner[order])
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from avigap.program.structure.hashes import U, hash_of, mix, ranges, starts_of, word
+from avigap.program.structure.hashes import U, hash_of, mix, ranges, ranks, starts_of, word
 from avigap.program.structure.sets import Sets
 
 PAIRS = 64
@@ -244,8 +244,7 @@ class Lists:
         """Return for each group of elements a function of all of them; ``index`` is the group of every element."""
         order = np.argsort(index, kind="stable")
         starts = starts_of(index[order])
-        rank = np.arange(len(index)) - np.repeat(starts, np.diff(np.append(starts, len(index))))
-        own = mix(value.whole()[:, order], rank.astype(U))
+        own = mix(value.whole()[:, order], ranks(index)[order].astype(U))
         h = np.broadcast_to(word(name).reshape(1, 1), (len(own), prod(shape))).copy()
         if len(starts):
             with np.errstate(over="ignore"):
